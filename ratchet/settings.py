@@ -1,0 +1,144 @@
+"""One frozen settings tree, read once at each edge and passed down.
+
+Environment variables carry the prefix `RATCHET_` and nest with `__`: `RATCHET_SERVING__PORT=8002`. URLs choose
+engines; an unset URL means the embedded default below `home`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ratchet.errors import ConfigurationError
+
+TELEMETRY_OFF = {
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "BENTOML_DO_NOT_TRACK": "True",
+    "GX_ANALYTICS_ENABLED": "false",
+}
+"""What switches off the telemetry of every dependency; each value is the spelling that its package honours."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ServingSettings(_Section):
+    """The model server."""
+
+    host: str = Field("127.0.0.1", description="Address the model server binds to.")
+    port: int = Field(8001, ge=1, le=65535, description="Port of the model server.")
+    poll_interval_s: float = Field(1.0, gt=0, description="How often the server looks for a new production version.")
+    max_body_bytes: int = Field(1_048_576, gt=0, description="Largest request body that is read.")
+
+
+class PrefectSettings(_Section):
+    """The Prefect server that `ratchet up` runs."""
+
+    host: str = Field("127.0.0.1", description="Address of the Prefect server.")
+    port: int = Field(4200, ge=1, le=65535, description="Port of the Prefect server and UI.")
+
+
+class MlflowSettings(_Section):
+    """The MLflow UI that `ratchet up` runs."""
+
+    host: str = Field("127.0.0.1", description="Address of the MLflow server.")
+    port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow server and UI.")
+
+
+class CostSettings(_Section):
+    """What one side of a trade costs, in basis points of its value."""
+
+    fee_bps: float = Field(4.0, ge=0, description="Taker fee per side, bps.")
+    half_spread_bps: float = Field(0.5, ge=0, description="Half the quoted spread, bps.")
+    slippage_bps: float = Field(0.5, ge=0, description="Slippage per side, bps.")
+
+    @property
+    def one_side_bps(self) -> float:
+        """Cost of one side, bps."""
+        return self.fee_bps + self.half_spread_bps + self.slippage_bps
+
+    @property
+    def round_trip_bps(self) -> float:
+        """Cost of entering and leaving, bps."""
+        return 2 * self.one_side_bps
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured; unknown keys fail."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RATCHET_", env_nested_delimiter="__", frozen=True, extra="forbid", env_file=None
+    )
+
+    home: Path = Field(Path("var"), description="Folder of all artefacts: datasets, registry, MLflow, logs.")
+    registry_url: str | None = Field(None, description="Database of the registry; unset: SQLite below home.")
+    tracking_url: str | None = Field(None, description="MLflow tracking store; unset: SQLite below home.")
+    online_store_url: str | None = Field(None, description="Online feature store; unset: SQLite below home.")
+    serving: ServingSettings = ServingSettings()
+    prefect: PrefectSettings = PrefectSettings()
+    mlflow: MlflowSettings = MlflowSettings()
+    costs: CostSettings = CostSettings()
+
+    @property
+    def root(self) -> Path:
+        """`home` as an absolute path."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def registry_database_url(self) -> str:
+        """Where the registry's truth is kept."""
+        return self.registry_url or f"sqlite:///{self.root / 'registry' / 'registry.sqlite'}"
+
+    @property
+    def tracking_store_url(self) -> str:
+        """Where MLflow keeps runs."""
+        return self.tracking_url or f"sqlite:///{self.root / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def online_store_database_url(self) -> str:
+        """Where serving finds the latest feature windows."""
+        return self.online_store_url or f"sqlite:///{self.root / 'online' / 'online.sqlite'}"
+
+    @property
+    def serving_url(self) -> str:
+        """Base URL of the model server."""
+        return f"http://{self.serving.host}:{self.serving.port}"
+
+    @property
+    def prefect_api_url(self) -> str:
+        """API URL of the Prefect server."""
+        return f"http://{self.prefect.host}:{self.prefect.port}/api"
+
+    @property
+    def mlflow_ui_url(self) -> str:
+        """URL of the MLflow UI."""
+        return f"http://{self.mlflow.host}:{self.mlflow.port}"
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        ConfigurationError: a variable has a wrong value or names no setting.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = "RATCHET_" + "__".join(str(part) for part in first["loc"]).upper()
+        raise ConfigurationError(f"{where}: {first['msg']} (got {first.get('input')!r})") from error
+
+
+def silence_telemetry(environ: MutableMapping[str, str]) -> None:
+    """Switch off the telemetry of every dependency, unless the user has set it otherwise.
+
+    Call it at an edge before the dependencies are imported.
+    """
+    for name, value in TELEMETRY_OFF.items():
+        environ.setdefault(name, value)
