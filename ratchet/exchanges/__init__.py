@@ -1,0 +1,3 @@
+from ratchet.exchanges.simulated import SimulatedExchange, SimulatedMarket, SimulatedMarketConfig
+
+__all__ = ["SimulatedExchange", "SimulatedMarket", "SimulatedMarketConfig"]
