@@ -44,6 +44,15 @@ def test_features_until_t_do_not_change_by_a_bit_when_all_bars_after_t_do(
     _assert_same_until(_raw_columns(candles), _raw_columns(changed), row)
 
 
+def test_a_feature_that_looks_one_bar_ahead_would_be_found() -> None:
+    candles = random_candles(_N_BARS, seed=1)
+    changed = with_new_future(candles, 300, seed=2)
+    before, after = ({"leak": frame["close"].shift(-1).to_numpy(dtype=np.float64)} for frame in (candles, changed))
+    _assert_same_until(before, after, 299)
+    with pytest.raises(AssertionError, match="leak at a row <= 300 depends on a later row"):
+        _assert_same_until(before, after, 300)
+
+
 @pytest.mark.parametrize("row", [50, 333, 600])
 def test_features_of_recorded_candles_until_t_do_not_change_when_the_future_does(row: int) -> None:
     candles = recorded_candles("ETH/USDT", n_bars=_N_BARS)
