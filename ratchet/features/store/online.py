@@ -5,6 +5,7 @@ The flow that computes features writes, the server reads. Values are packed floa
 
 from __future__ import annotations
 
+import fcntl
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -149,22 +150,29 @@ class SqliteOnlineStore:
 
     def close(self) -> None:
         """Release the file."""
-        with self._lock:
+        with self._lock, self._alone():
             self._connection.close()
 
     def _open(self) -> sqlite3.Connection:
-        with self._translated():
-            try:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UnavailableError(f"online store {self._path}: {error.strerror}") from error
-            connection = sqlite3.connect(
-                self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(_SCHEMA)
-            return connection
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._translated(), self._alone():
+                return self._connect()
+        except OSError as error:
+            raise UnavailableError(f"online store {self._path}: {error.strerror}") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", _SCHEMA):
+            connection.execute(statement)
+        return connection
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from opening or closing: SQLite does not wait there, as it does for a write."""
+        with self._path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
