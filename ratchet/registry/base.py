@@ -1,0 +1,215 @@
+"""The model registry: what every engine must promise.
+
+**One commit point.** What is in production is one row of one database. Files are written and synced before that row
+exists; everything else (the `production` link, copies of metadata beside the model) is derived and can be rebuilt.
+
+**Immutable versions.** A version's files, metadata and metrics never change after registration; only its stage does.
+`digest` covers every file, and `read_file` checks it on every read.
+
+**One history.** Each change is one event with a number that grows by one per commit, the epoch. Events are never
+changed or removed, so "what was in production at 14:05, and why?" always has an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Stage = Literal["none", "staging", "production", "archived"]
+EventKind = Literal["register", "stage", "promote", "rollback", "withdraw", "retire"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelRef(_Record):
+    """What crosses a task boundary instead of a model: where it is, and what it must hash to."""
+
+    name: str
+    version: str
+    digest: str
+    uri: str
+
+
+class ModelVersion(_Record):
+    """One registered version of a model."""
+
+    name: str
+    version: str = Field(description="vX.Y.Z")
+    stage: Stage
+    digest: str = Field(description="SHA-256 of MANIFEST.json, which holds the SHA-256 of every other file.")
+    created_ns: int = Field(description="When it was registered, nanoseconds UTC.")
+    metadata: dict[str, Any]
+    metrics: dict[str, Any]
+    folder: str = Field(description="Absolute path of the version's files.")
+    is_retired: bool = Field(default=False, description="Archived for good: it can never be live again.")
+
+    @property
+    def ref(self) -> ModelRef:
+        """The reference that tasks hand on."""
+        return ModelRef(name=self.name, version=self.version, digest=self.digest, uri=self.folder)
+
+    @property
+    def gate_verdict(self) -> str | None:
+        """What the gate said: "approve", "reject", "inconclusive"; None if it was not asked."""
+        gate = self.metadata.get("gate")
+        verdict = gate.get("verdict") if isinstance(gate, dict) else None
+        return verdict if isinstance(verdict, str) else None
+
+    @property
+    def is_approved(self) -> bool:
+        """Whether the gate approved it, which production needs."""
+        return self.gate_verdict == "approve"
+
+
+class RegistryEvent(_Record):
+    """One committed change."""
+
+    epoch: int = Field(description="Number of the commit; grows by one with each.")
+    ts_ns: int = Field(description="Nanoseconds UTC by the clock of the process that made the change.")
+    name: str
+    kind: EventKind
+    version: str = Field(description="The version that the change is about; for a rollback the one put back.")
+    previous: str | None = Field(description="The version that lost its stage by this change.")
+    actor: str
+    reason: str
+
+
+class ModelRegistry(Protocol):
+    """Versions of models and their stages.
+
+    Every change takes who makes it (`actor`) and why (`reason`). Changes of a stage also take `expected_epoch`, the
+    `epoch()` at which the caller looked: if any version of this model changed its stage since, nothing happens and
+    RegistryConflictError is raised. A change that is already in effect returns at once and writes no event, so a
+    step that is run again after a crash does no harm; `rollback_to_previous` is the exception: give it
+    `expected_epoch`.
+
+    All methods raise InputError for a malformed name or version, BusyError when another process held the database
+    too long, UnavailableError when the disk or database cannot be used, and ArtifactError when the database is
+    damaged.
+    """
+
+    def register_model(
+        self,
+        name: str,
+        files: Mapping[str, Path | bytes],
+        metadata: dict[str, Any],
+        metrics: dict[str, Any],
+        *,
+        actor: str,
+        reason: str,
+    ) -> ModelVersion:
+        """Store a new version with stage "none"; the first is v1.0.0, each further one the next minor number.
+
+        Args:
+            name: lower-case letters, digits, `.`, `_`, `-`; at most 64 characters.
+            files: content or path by file name; `model.onnx` must be there.
+            metadata: JSON object: how the model was made and what it needs.
+            metrics: JSON object: how well it did.
+            actor: who registers.
+            reason: why.
+
+        Raises:
+            InputError: a name, a file or a value cannot be stored.
+        """
+        ...
+
+    def get_model(self, name: str, version: str = "latest") -> ModelVersion:
+        """Return one version: "latest" (highest number), "production", "staging", "previous" or "vX.Y.Z".
+
+        Raises:
+            NotFoundError: there is none; the message says what there is.
+        """
+        ...
+
+    def list_models(self, name: str | None = None) -> list[ModelVersion]:
+        """Return all versions, of one model or of all, by name and number."""
+        ...
+
+    def get_model_metadata(self, name: str, version: str = "latest") -> dict[str, Any]:
+        """Return the metadata of one version.
+
+        Raises:
+            NotFoundError: there is no such version.
+        """
+        ...
+
+    def set_staging_model(
+        self, name: str, version: str, *, actor: str, reason: str, expected_epoch: int | None = None
+    ) -> ModelVersion:
+        """Put a version into staging; a version that was there becomes archived.
+
+        Raises:
+            NotFoundError: there is no such version.
+            ArtifactError: its files are missing or altered.
+            RegistryConflictError: it is in production or retired, or the model moved on since `expected_epoch`.
+        """
+        ...
+
+    def set_production_model(
+        self, name: str, version: str, *, actor: str, reason: str, expected_epoch: int | None = None
+    ) -> ModelVersion:
+        """Put a version into production; the one that was there becomes archived and is the one to roll back to.
+
+        Raises:
+            NotFoundError: there is no such version.
+            ArtifactError: its files are missing or altered.
+            RegistryConflictError: the gate did not approve it, it is retired, or the model moved on.
+        """
+        ...
+
+    def rollback_to_previous(
+        self, name: str, *, actor: str, reason: str, expected_epoch: int | None = None
+    ) -> ModelVersion:
+        """Put back what was in production before the present version; called again, go one further back.
+
+        Raises:
+            ArtifactError: the files of the earlier version are missing or altered.
+            RegistryConflictError: there is no earlier version, or the model moved on since `expected_epoch`.
+        """
+        ...
+
+    def withdraw_model(
+        self, name: str, version: str, *, actor: str, reason: str, expected_epoch: int | None = None
+    ) -> ModelVersion:
+        """Archive a version that is in staging or production and put nothing in its place.
+
+        Raises:
+            NotFoundError: there is no such version.
+            RegistryConflictError: it was never staged, or the model moved on since `expected_epoch`.
+        """
+        ...
+
+    def retire_model(self, name: str, version: str, *, actor: str, reason: str) -> ModelVersion:
+        """Archive a version for good; its files stay.
+
+        Raises:
+            NotFoundError: there is no such version.
+            RegistryConflictError: it is in production, in staging, or the one to roll back to.
+        """
+        ...
+
+    def history(self, name: str | None = None) -> list[RegistryEvent]:
+        """Return all events, of one model or of all, oldest first."""
+        ...
+
+    def epoch(self) -> int:
+        """Return the number of the last commit, 0 if there is none; cheap enough to poll."""
+        ...
+
+    def read_file(self, version: ModelVersion, filename: str) -> bytes:
+        """Return a file's content, after checking it against the version's digest.
+
+        Raises:
+            NotFoundError: the version has no such file.
+            ArtifactError: the file is missing or altered.
+        """
+        ...
+
+    def recover(self) -> None:
+        """Rebuild what is derived from the database and put aside what a crash left behind."""
+        ...

@@ -1,0 +1,16 @@
+"""Which registry the settings mean; the only place that chooses one."""
+
+from __future__ import annotations
+
+from ratchet.clock import Clock
+from ratchet.registry.files import FileRegistry
+from ratchet.settings import Settings
+
+
+def open_registry(settings: Settings, clock: Clock, *, read_only: bool = False) -> FileRegistry:
+    """Open the registry below the settings' home folder; a context manager that closes it.
+
+    Raises:
+        ConfigurationError: its URL cannot be used.
+    """
+    return FileRegistry(settings.root / "registry", settings.registry_database_url, clock, read_only=read_only)

@@ -1,0 +1,87 @@
+"""Questions whose answers are known: what the model said when it was registered, it must say when it is served."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ratchet.errors import ArtifactError, InputError
+from ratchet.registry import ModelRegistry, ModelVersion
+from ratchet.rollout.served import ServedModels, ServedStage
+
+GOLDEN_FILE = "golden.json"
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Windows and the answers that belong to them.
+
+    Args:
+        windows: float32 (batch, time, feature).
+        p_up: float64 (batch,).
+
+    Raises:
+        InputError: there is no window, or not one answer per window.
+    """
+
+    windows: NDArray[np.float32]
+    p_up: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.windows.ndim != 3 or len(self.windows) == 0 or self.p_up.shape != self.windows.shape[:1]:
+            raise InputError(
+                f"golden: windows {self.windows.shape} and p_up {self.p_up.shape}; "
+                "(batch, time, feature) and (batch,) are needed"
+            )
+
+
+class _GoldenFile(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+    windows: list[list[list[float]]] = Field(min_length=1)
+    p_up: list[float] = Field(min_length=1)
+
+
+def read_golden(registry: ModelRegistry, version: ModelVersion) -> Golden:
+    """Return the golden windows and answers that were registered with a version.
+
+    Raises:
+        NotFoundError: none were registered.
+        ArtifactError: the file is missing, altered or malformed.
+    """
+    content = registry.read_file(version, GOLDEN_FILE)
+    try:
+        parsed = _GoldenFile.model_validate_json(content)
+        return Golden(np.asarray(parsed.windows, dtype=np.float32), np.asarray(parsed.p_up, dtype=np.float64))
+    except (ValidationError, ValueError, InputError) as error:
+        raise ArtifactError(f"{version.name} {version.version}: {GOLDEN_FILE} is malformed: {error}") from error
+
+
+def disagreement(
+    served: ServedModels, version: ModelVersion, golden: Golden, stage: ServedStage, tolerance: float
+) -> str | None:
+    """Ask the server every golden question; return the first that is answered wrongly, in words.
+
+    Args:
+        served: the model server.
+        version: the version that must answer.
+        golden: questions and answers.
+        stage: through which door to ask.
+        tolerance: largest accepted difference of p_up.
+
+    Raises:
+        UnavailableError: the server cannot be reached.
+        InputError: the server says that the window does not fit the model.
+        NotFoundError: the server knows no such model.
+    """
+    for index, expected in enumerate(golden.p_up):
+        view = served.predict(window=golden.windows[index], model=version.name, stage=stage)
+        if view.version != version.version:
+            return f"the {stage} door answers with {view.version} instead of {version.version}"
+        if not math.isfinite(view.p_up) or abs(view.p_up - expected) > tolerance:
+            return f"golden window {index}: p_up {view.p_up:.6f} instead of {expected:.6f} (tolerance {tolerance:g})"
+    return None

@@ -1,0 +1,4 @@
+from ratchet.testing.served import InMemoryServedModels
+from ratchet.testing.tracking import InMemoryTracker
+
+__all__ = ["InMemoryServedModels", "InMemoryTracker"]

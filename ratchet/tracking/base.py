@@ -1,0 +1,94 @@
+"""Tracking of runs: what every engine must promise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+EndStatus = Literal["FINISHED", "FAILED", "KILLED"]
+ParamValue = str | int | float | bool | None
+
+
+class RunSummary(BaseModel):
+    """What is known about one run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str
+    experiment: str
+    run_name: str
+    status: RunStatus
+    start_ns: int = Field(description="Nanoseconds UTC; engines may keep milliseconds only.")
+    parent_run_id: str | None
+    params: dict[str, str]
+    metrics: dict[str, float] = Field(description="For each metric the value at its highest step.")
+    tags: dict[str, str]
+
+
+class Tracker(Protocol):
+    """Keeps parameters, metrics and files of runs; runs of a walk-forward are children of one parent run.
+
+    A tracker never decides anything: what is trained or promoted must not depend on it. All methods raise
+    UnavailableError when the store cannot be reached, NotFoundError for an unknown run, and InputError for a key or
+    value that cannot be stored.
+    """
+
+    def start_run(
+        self,
+        experiment: str,
+        run_name: str,
+        tags: Mapping[str, str] | None = None,
+        parent_run_id: str | None = None,
+    ) -> str:
+        """Start a run and return its id; the experiment is made when it does not exist.
+
+        Raises:
+            NotFoundError: the parent run does not exist.
+        """
+        ...
+
+    def log_params(self, run_id: str, params: Mapping[str, ParamValue]) -> None:
+        """Add parameters, kept as text; the same value again is no change.
+
+        Raises:
+            InputError: a parameter already has another value.
+        """
+        ...
+
+    def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Add one value for each metric; `step` is the epoch, fold or trial, 0 if not given.
+
+        A value may be NaN or infinite, as the loss of a training that diverged is.
+        """
+        ...
+
+    def log_artifacts(self, run_id: str, path: Path) -> None:
+        """Store a file, or all files below a folder with their relative paths.
+
+        Raises:
+            InputError: the path does not exist.
+        """
+        ...
+
+    def end_run(self, run_id: str, status: EndStatus = "FINISHED") -> None:
+        """End a run."""
+        ...
+
+    def get_run(self, run_id: str) -> RunSummary:
+        """Return what is known about a run."""
+        ...
+
+    def get_best_run(self, experiment: str, metric: str, maximize: bool = True) -> RunSummary | None:
+        """Return the finished run whose value of a metric at its highest step is best.
+
+        Runs that have not finished, lack the metric or have a value that is not finite do not count; of equals the
+        one that started first wins.
+
+        Returns:
+            None when no run counts or the experiment does not exist.
+        """
+        ...
