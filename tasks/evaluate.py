@@ -1,0 +1,123 @@
+"""Ask the gate: is the candidate proven better than what is in production?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from models.optimization.onnx import OnnxPredictor
+from ratchet.clock import SystemClock
+from ratchet.data.atomic import write_json
+from ratchet.errors import CandidateRejectedError, NotFoundError
+from ratchet.evaluation.criteria import GatePolicy
+from ratchet.evaluation.gate import Evidence, GateReport, judge
+from ratchet.evaluation.predictions import Predictions, load_predictions
+from ratchet.evaluation.turn import CandidateRef, RetrainRequest, TrainingRef
+from ratchet.features.panel import Panel, PanelRef, load_panel
+from ratchet.registry import ModelVersion, open_registry
+from ratchet.settings import Settings, load_settings
+from ratchet.tracking import open_tracker
+from tasks.narration import narrate
+from tasks.train import walk_forward_of
+
+_BATCH = 2_048
+
+
+@dataclass(frozen=True)
+class _Champion:
+    version: ModelVersion
+    predict: OnnxPredictor
+
+
+@task(name="gate", cache_policy=NO_CACHE)
+def judge_candidate(
+    panel_ref: PanelRef, training: TrainingRef, candidate: CandidateRef, request: RetrainRequest
+) -> GateReport:
+    """Compare the artefact that would ship with production, on a window that neither has seen.
+
+    Raises:
+        LeakageError: the champion was trained on labels that reach into the window.
+    """
+    settings = load_settings()
+    with narrate("gate") as narration:
+        report = judge(_evidence(settings, load_panel(panel_ref), training, candidate, request), GatePolicy())
+        narration.conclude(f"{report.verdict} on {report.n:,} moves, against {report.champion or 'the baselines'}")
+    write_json(training.folder / "gate.json", report.model_dump(mode="json"))
+    tracker = open_tracker(settings, SystemClock())
+    tracker.log_artifacts(training.run_id, training.folder / "gate.json")
+    create_markdown_artifact(_markdown(report), key="gate-report", description="Verdict of the gate, with reasons")
+    return report
+
+
+def _evidence(
+    settings: Settings, panel: Panel, training: TrainingRef, candidate: CandidateRef, request: RetrainRequest
+) -> Evidence:
+    walk_forward = walk_forward_of(panel)
+    fold = walk_forward.split(panel.decision_ns, panel.t1_ns)[-1]
+    window = last_fold(load_predictions(training.folder / "predictions.parquet"))
+    index = sample_positions(panel, window)
+    challenger = window.with_p_up(_predict(OnnxPredictor(candidate.folder / "model.onnx"), panel, index))
+    champion = _champion(settings, request.model_name, panel)
+    figures = training.validation.folds[-1]
+    return Evidence(
+        challenger=challenger,
+        challenger_train_end_ns=fold.train_end_ns,
+        latency=candidate.latency,
+        train_gap=figures.train_accuracy - figures.accuracy.value,
+        costs=settings.costs,
+        embargo_ns=walk_forward.embargo_ns,
+        seed=int(fold.index),
+        champion=window.with_p_up(_predict(champion.predict, panel, index)) if champion else None,
+        champion_train_end_ns=int(champion.version.metadata["train_end_ns"]) if champion else None,
+        champion_name=f"{champion.version.name} {champion.version.version}" if champion else None,
+    )
+
+
+def _champion(settings: Settings, name: str, panel: Panel) -> _Champion | None:
+    """Load what is in production from its verified bytes, None where nothing is.
+
+    Raises:
+        CandidateRejectedError: it was trained on other features, so the two cannot be compared on one panel.
+    """
+    with open_registry(settings, SystemClock()) as registry:
+        try:
+            version = registry.get_model(name, "production")
+        except NotFoundError:
+            return None
+        known = (version.metadata["schema_hash"], version.metadata["window"])
+        if known != (panel.schema_hash, panel.window):
+            raise CandidateRejectedError(
+                f"{name} {version.version} in production uses other features or another window than this candidate; "
+                "register the new kind under its own name with --model"
+            )
+        return _Champion(version, OnnxPredictor(registry.read_file(version, "model.onnx")))
+
+
+def _predict(predict: OnnxPredictor, panel: Panel, index: NDArray[np.int64]) -> NDArray[np.float64]:
+    parts = [predict(panel.windows(index[start : start + _BATCH])) for start in range(0, len(index), _BATCH)]
+    return np.concatenate(parts).astype(np.float64)
+
+
+def last_fold(predictions: Predictions) -> Predictions:
+    """Return the rows of the last fold."""
+    return predictions.take(np.flatnonzero(predictions.fold == predictions.fold.max()))
+
+
+def sample_positions(panel: Panel, rows: Predictions) -> NDArray[np.int64]:
+    """Return the panel's sample of each row."""
+    symbols = np.asarray(panel.symbols)[panel.symbol_id]
+    where = {key: position for position, key in enumerate(zip(symbols.tolist(), panel.ts_ns.tolist(), strict=True))}
+    keys = zip(rows.symbol.tolist(), rows.ts_ns.tolist(), strict=True)
+    return np.array([where[key] for key in keys], dtype=np.int64)
+
+
+def _markdown(report: GateReport) -> str:
+    lines = [f"# Gate: {report.verdict}", f"Against: {report.champion or 'no champion yet, the baselines'}", ""]
+    lines += ["| criterion | status | reason |", "|---|---|---|"]
+    lines += [f"| {item.name} | {item.status} | {item.reason} |" for item in report.criteria]
+    return "\n".join(lines)
