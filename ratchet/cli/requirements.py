@@ -49,6 +49,7 @@ REQUIREMENTS = (
     Requirement("scipy", None, "1.15"),
     Requirement("sqlalchemy", None, "2.0.40", "2.1", conflict="Prefect then schedules nothing"),
     Requirement("TA-Lib", None, "0.8.2", "0.9"),
+    Requirement("threadpoolctl", None, "3.5"),
     Requirement("typer", None, "0.20"),
     Requirement("prefect", "flows", "3.6.22", None, "CVE-2026-3514, CVE-2026-7722, CVE-2026-7723"),
     Requirement("fastapi", "flows", "0.139", "0.151", conflict="the Prefect server then fails"),

@@ -1,0 +1,163 @@
+"""One turn of the loop: what was asked for, and what came of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from ratchet.errors import InputError
+from ratchet.evaluation.gate import GateReport
+from ratchet.evaluation.latency import LatencyReport
+from ratchet.evaluation.validation import ValidationResult
+from ratchet.market import Timeframe, parse_symbol
+
+_SOURCE = re.compile(r"^(files:.+|simulated://.*)$")
+_MODEL_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RetrainRequest(_Frozen):
+    """What one retraining was asked to do."""
+
+    source: str = "simulated://"
+    symbols: tuple[str, ...] | None = None
+    timeframe: str = "1h"
+    horizon: int = Field(1, ge=1, le=1_000)
+    model: str | None = None
+    preset: Literal["small", "standard"] = "small"
+    reason: str = "manual"
+
+    @classmethod
+    def create(
+        cls, *, source: str, symbols: Sequence[str] | None, timeframe: str, model: str | None, **rest: object
+    ) -> Self:
+        """Check and normalise what a user typed.
+
+        Raises:
+            InputError: the source, a symbol, the timeframe, the model's name or a number is not usable.
+        """
+        if not _SOURCE.match(source):
+            raise InputError(f"source {source!r} is neither files:PATH nor simulated://; see `ratchet run --help`")
+        if model is not None and not _MODEL_NAME.match(model):
+            raise InputError(f"model name {model!r} may hold a-z, 0-9, '.', '_' and '-' only, at most 64 characters")
+        parsed = tuple(dict.fromkeys(parse_symbol(symbol) for symbol in symbols)) if symbols else None
+        try:
+            return cls.model_validate(
+                {
+                    "source": source,
+                    "symbols": parsed,
+                    "timeframe": Timeframe.parse(timeframe).text,
+                    "model": model,
+                    **rest,
+                }
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(f"{'.'.join(map(str, first['loc']))}: {first['msg']} (got {first['input']!r})") from error
+
+    @property
+    def source_kind(self) -> str:
+        """`files` or `simulated`."""
+        return self.source.partition(":")[0]
+
+    @property
+    def files_path(self) -> Path:
+        """The path of a `files:` source."""
+        return Path(self.source.removeprefix("files:")).expanduser()
+
+    @property
+    def model_name(self) -> str:
+        """Name in the registry: as asked for, or from source, timeframe and horizon."""
+        suffix = "" if self.horizon == 1 else f"-h{self.horizon}"
+        return self.model or f"{self.source_kind}-{self.timeframe}{suffix}"
+
+    def feature_view(self, schema_hash: str, window: int) -> str:
+        """Name under which serving finds the windows that a model of this request needs."""
+        return f"{self.source_kind}-{self.timeframe}-{schema_hash[:8]}-w{window}"
+
+
+class TrainingRef(_Frozen):
+    """A finished walk-forward: where its files lie, and its figures."""
+
+    uri: str
+    run_id: str
+    recipe: dict[str, JsonValue]
+    train_end_ns: int
+    validation: ValidationResult
+
+    @property
+    def folder(self) -> Path:
+        """Folder with the predictions and each fold's checkpoint."""
+        return Path(self.uri)
+
+
+class CandidateRef(_Frozen):
+    """The exported candidate: where its files lie, and how the artefact behaves."""
+
+    uri: str
+    digest: str
+    size_bytes: int
+    parity_max_abs_diff: float
+    n_parity_windows: int
+    latency: LatencyReport
+
+    @property
+    def folder(self) -> Path:
+        """Folder with model.onnx, model.pt and golden.json."""
+        return Path(self.uri)
+
+
+class RolloutSummary(_Frozen):
+    """What the rollout did: promote, hold, rollback, or none; and what is in production after it."""
+
+    verdict: str
+    reason: str
+    production_version: str | None
+
+
+class DatasetSummary(_Frozen):
+    """The dataset a turn used."""
+
+    digest: str
+    source: str
+    symbols: tuple[str, ...]
+    n_rows: int
+    n_quarantined: int
+    start_ns: int
+    end_ns: int
+
+
+class AnsweredPrediction(_Frozen):
+    """The prediction that the model server answered over HTTP at the end of the turn."""
+
+    symbol: str
+    model: str
+    version: str
+    p_up: float
+    direction: str
+    advice: str
+    as_of: str | None
+    round_trip_ms: float
+
+
+class TurnReport(_Frozen):
+    """Everything a person wants to see of one turn."""
+
+    request: RetrainRequest
+    model_name: str
+    version: str
+    run_id: str
+    dataset: DatasetSummary
+    validation: ValidationResult
+    gate: GateReport
+    candidate: CandidateRef
+    rollout: RolloutSummary
+    prediction: AnsweredPrediction | None = None
+    elapsed_s: float | None = None
