@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.data import limited_threads
 from ratchet.data.atomic import sha256_bytes, write_bytes
 from ratchet.errors import ArtifactError, CandidateRejectedError, InputError
 
@@ -138,7 +139,7 @@ def check_parity(
     if len(windows) < max(PARITY_BATCHES):
         raise InputError(f"parity needs at least {max(PARITY_BATCHES)} real windows, got {len(windows)}")
     predictor = OnnxPredictor(content)
-    with torch.inference_mode():
+    with torch.inference_mode(), limited_threads(1):
         expected = torch.sigmoid(model.eval()(torch.from_numpy(windows))).numpy()
     gaps = {size: _largest_gap(predictor, size, windows, expected) for size in PARITY_BATCHES}
     size, gap = max(gaps.items(), key=lambda item: item[1])
@@ -160,7 +161,7 @@ def _largest_gap(predictor: OnnxPredictor, size: int, windows: WindowArray, expe
 def _export(graph: nn.Module, example_windows: WindowArray) -> bytes:
     """Return the ONNX file of `graph`, without the source paths that the exporter writes into it."""
     example = torch.from_numpy(example_windows[:2])  # a batch of one would be taken for a constant
-    with _silence():
+    with _silence(), limited_threads(1):
         program = torch.onnx.export(
             graph,
             (example,),

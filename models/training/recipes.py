@@ -17,6 +17,7 @@ class TrainRecipe:
         window: bars per window; the panel must have been built with it.
         epochs: passes over the fitting samples at most; the learning rate's schedule is laid out for all of them.
         batch_size: samples per step, about: an epoch is cut into equal batches.
+        min_steps: steps per epoch at least, by smaller batches, so that a short history is not under-trained.
         learning_rate: the peak, reached after `warmup_share` of all steps and annealed to zero by a cosine.
         weight_decay: decoupled (AdamW), on weight matrices only.
         patience: epochs without a better validation loss before training stops.
@@ -36,6 +37,7 @@ class TrainRecipe:
     window: int = 32
     epochs: int = 8
     batch_size: int = 256
+    min_steps: int = 25
     learning_rate: float = 8e-3
     warmup_share: float = 0.2
     weight_decay: float = 0.1
@@ -51,8 +53,8 @@ class TrainRecipe:
 
     def __post_init__(self) -> None:
         checks = {
-            "window, epochs, batch_size, patience and n_threads must be at least 1": min(
-                self.window, self.epochs, self.batch_size, self.patience, self.n_threads
+            "window, epochs, batch_size, min_steps, patience and n_threads must be at least 1": min(
+                self.window, self.epochs, self.batch_size, self.min_steps, self.patience, self.n_threads
             )
             >= 1,
             "learning_rate and clip_norm must be positive": min(self.learning_rate, self.clip_norm) > 0,

@@ -48,7 +48,7 @@ class TrainingRun:
         self.source = WindowSource(panel)
         self.fit_index = torch.from_numpy(split.fit)
         self.validation_index = torch.from_numpy(split.validation)
-        self.n_batches = max(1, round(len(split.fit) / recipe.batch_size))
+        self.n_batches = min(len(split.fit), max(recipe.min_steps, round(len(split.fit) / recipe.batch_size)))
         self.up_weight = _up_weight(panel, split) if recipe.balance_classes else 1.0
         self.state = self._fresh_state()
 

@@ -25,6 +25,7 @@ _FLOW_ENVIRONMENT = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     # The tasks narrate for people, and an error ends in one line; Prefect's own log goes to its server.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
 }
 _FAMILIAR = "BTC/USDT"
 _SERVER_START_S = 60.0

@@ -134,5 +134,5 @@ def test_four_processes_promote_at_once_without_a_lock_error(memory: Path) -> No
 
 def test_without_the_write_lock_the_storm_finds_the_database_locked(memory: Path) -> None:
     """The mutant that begins its transactions without the write lock fails the same storm."""
-    result = child("storm", memory / "mutant", 4, 25, "BEGIN")
+    result = child("storm", memory / "mutant", 4, 3, "BEGIN")
     assert "locked" in result["outcomes"]
