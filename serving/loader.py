@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ratchet.errors import ArtifactError, CandidateRejectedError, InputError, RatchetError
 from ratchet.registry.base import ModelRegistry, ModelVersion
+from ratchet.registry.golden import GOLDEN_FILE, Golden, read_golden
 
 MODEL_FILE = "model.onnx"
-GOLDEN_FILE = "golden.json"
 GOLDEN_TOLERANCE = 1e-4
 _INPUT_NAME = "windows"
 _QUIET = 3  # onnxruntime's severity "error"
@@ -31,15 +31,6 @@ class _Metadata(BaseModel):
     timeframe: str
     horizon: int = Field(ge=1)
     symbols: tuple[str, ...] = Field(min_length=1)
-
-
-class _Golden(BaseModel):
-    """Windows (batch, time, feature) and the probabilities that the version gave for them at registration."""
-
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-    windows: list[list[list[float]]] = Field(min_length=1)
-    p_up: list[float] = Field(min_length=1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +89,7 @@ def load_model(registry: ModelRegistry, version: ModelVersion) -> LoadedModel:
         horizon=metadata.horizon,
         session=session,
     )
-    _check_golden(model, registry.read_file(version, GOLDEN_FILE))
+    _check_golden(model, read_golden(registry, version))
     return model
 
 
@@ -128,17 +119,8 @@ def _session(version: ModelVersion, onnx_bytes: bytes) -> ort.InferenceSession:
     return session
 
 
-def _check_golden(model: LoadedModel, golden_bytes: bytes) -> None:
-    golden = _read_golden(model, golden_bytes)
-    try:
-        windows = np.asarray(golden.windows, dtype=np.float32)
-        expected = np.asarray(golden.p_up, dtype=np.float64)
-    except ValueError as error:
-        raise ArtifactError(f"{model.name} {model.version}: {GOLDEN_FILE} is ragged") from error
-    answered = _first_answers(model, windows)
-    if expected.shape != answered.shape:
-        raise ArtifactError(f"{model.name} {model.version}: {GOLDEN_FILE} has not one answer per window")
-    gap = float(np.abs(answered - expected).max())
+def _check_golden(model: LoadedModel, golden: Golden) -> None:
+    gap = float(np.abs(_first_answers(model, golden.windows) - golden.p_up).max())
     if gap > GOLDEN_TOLERANCE:
         raise CandidateRejectedError(
             f"{model.name} {model.version} differs from its golden answers by {gap:.1e}, over {GOLDEN_TOLERANCE:.0e}"
@@ -154,12 +136,3 @@ def _first_answers(model: LoadedModel, windows: NDArray[np.float32]) -> NDArray[
         raise
     except Exception as error:  # onnxruntime has no common base class for its errors
         raise CandidateRejectedError(f"{model.name} {model.version} cannot run: {error}") from error
-
-
-def _read_golden(model: LoadedModel, golden_bytes: bytes) -> _Golden:
-    try:
-        return _Golden.model_validate_json(golden_bytes)
-    except ValidationError as error:
-        raise ArtifactError(
-            f"{model.name} {model.version}: {GOLDEN_FILE} cannot be read: {error.errors()[0]['msg']}"
-        ) from error

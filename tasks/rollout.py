@@ -13,7 +13,8 @@ from ratchet.errors import NotFoundError
 from ratchet.evaluation.gate import GateReport
 from ratchet.evaluation.turn import RetrainRequest, RolloutSummary
 from ratchet.registry import ModelRegistry, ModelVersion, open_registry
-from ratchet.rollout import deploy_model, read_golden
+from ratchet.registry.golden import read_golden
+from ratchet.rollout import deploy_model
 from ratchet.settings import load_settings
 from tasks.narration import narrate
 

@@ -37,7 +37,7 @@ class TrainRecipe:
     window: int = 32
     epochs: int = 8
     batch_size: int = 256
-    min_steps: int = 25
+    min_steps: int = 20
     learning_rate: float = 8e-3
     warmup_share: float = 0.2
     weight_decay: float = 0.1

@@ -1,4 +1,4 @@
-from ratchet.rollout.golden import Golden, read_golden
+from ratchet.registry.golden import Golden, read_golden
 from ratchet.rollout.health import health_check_after_deployment, rollback_to_previous
 from ratchet.rollout.report import RolloutPlan, RolloutReport, Step, Verdict
 from ratchet.rollout.served import PredictionView, ServedModels

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ratchet.errors import NotFoundError, RatchetError, TransientError
 from ratchet.registry import ModelRegistry, ModelVersion
-from ratchet.rollout.golden import Golden, disagreement
+from ratchet.registry.golden import Golden
+from ratchet.rollout.canary import disagreement
 from ratchet.rollout.served import ServedModels
 
 TOLERANCE = 1e-4

@@ -21,7 +21,8 @@ from ratchet.errors import (
     RegistryConflictError,
 )
 from ratchet.registry import ModelRegistry, ModelVersion
-from ratchet.rollout.golden import Golden, disagreement
+from ratchet.registry.golden import Golden
+from ratchet.rollout.canary import disagreement
 from ratchet.rollout.health import TOLERANCE, health_check_after_deployment, rollback_to_previous
 from ratchet.rollout.report import RolloutPlan, RolloutReport, Step, StepName, Verdict
 from ratchet.rollout.served import ServedModels

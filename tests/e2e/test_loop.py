@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +75,15 @@ def test_a_second_turn_faces_the_champion_on_later_data(home: Home, first: dict[
     assert second["metadata"]["gate"]["window"]["start_ns"] > first["gate"]["window"]["start_ns"]
     in_production = [item["version"] for item in listed if item["stage"] == "production"]
     assert in_production == (["v1.1.0"] if second["metadata"]["gate"]["verdict"] == "approve" else ["v1.0.0"])
-    assert "walk-forward, out of sample" in result.stdout
+    assert "Walk-forward, out of sample" in result.stdout
     history = home.run("registry", "history", MODEL)
     assert "v1.0.0" in history.stdout
 
 
 @pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Home]:
+def empty(tmp_path: Path) -> Home:
     """A home in which nothing has happened."""
-    yield Home(tmp_path / "home")
+    return Home(tmp_path / "home")
 
 
 def _kill(process: Any) -> None:

@@ -57,7 +57,7 @@ def _validate(market: SimulatedMarket, folder: Path) -> ValidationResult:
 
 
 def test_the_network_goes_nine_tenths_of_the_way_to_the_best_possible(tmp_path: Path) -> None:
-    """Out of sample, the network covers at least 90 % of the distance from majority to the simulator's Bayes accuracy."""
+    """Out of sample, the network covers 90 % of the distance from majority to the simulator's Bayes accuracy."""
     pooled = _validate(_market(has_signal=True), tmp_path).pooled
     assert pooled.bayes_accuracy is not None
     majority = pooled.baselines["majority"].value

@@ -11,7 +11,7 @@ import pytest
 from ratchet.client import ModelServerClient
 from ratchet.clock import SystemClock
 from ratchet.registry import ModelVersion
-from ratchet.rollout.golden import Golden, read_golden
+from ratchet.registry.golden import Golden, read_golden
 from ratchet.rollout.report import RolloutReport, Verdict
 from ratchet.rollout.served import ServedModels
 from ratchet.rollout.staged import deploy_model

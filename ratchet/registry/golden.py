@@ -1,8 +1,7 @@
-"""Questions whose answers are known: what the model said when it was registered, it must say when it is served."""
+"""Questions whose answers are known: what a model said when it was registered, it must say when it is served."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ratchet.errors import ArtifactError, InputError
-from ratchet.registry import ModelRegistry, ModelVersion
-from ratchet.rollout.served import ServedModels, ServedStage
+from ratchet.registry.base import ModelRegistry, ModelVersion
 
 GOLDEN_FILE = "golden.json"
 
@@ -59,29 +57,3 @@ def read_golden(registry: ModelRegistry, version: ModelVersion) -> Golden:
         return Golden(np.asarray(parsed.windows, dtype=np.float32), np.asarray(parsed.p_up, dtype=np.float64))
     except (ValidationError, ValueError, InputError) as error:
         raise ArtifactError(f"{version.name} {version.version}: {GOLDEN_FILE} is malformed: {error}") from error
-
-
-def disagreement(
-    served: ServedModels, version: ModelVersion, golden: Golden, stage: ServedStage, tolerance: float
-) -> str | None:
-    """Ask the server every golden question; return the first that is answered wrongly, in words.
-
-    Args:
-        served: the model server.
-        version: the version that must answer.
-        golden: questions and answers.
-        stage: through which door to ask.
-        tolerance: largest accepted difference of p_up.
-
-    Raises:
-        UnavailableError: the server cannot be reached.
-        InputError: the server says that the window does not fit the model.
-        NotFoundError: the server knows no such model.
-    """
-    for index, expected in enumerate(golden.p_up):
-        view = served.predict(window=golden.windows[index], model=version.name, stage=stage)
-        if view.version != version.version:
-            return f"the {stage} door answers with {view.version} instead of {version.version}"
-        if not math.isfinite(view.p_up) or abs(view.p_up - expected) > tolerance:
-            return f"golden window {index}: p_up {view.p_up:.6f} instead of {expected:.6f} (tolerance {tolerance:g})"
-    return None
