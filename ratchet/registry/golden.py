@@ -55,5 +55,6 @@ def read_golden(registry: ModelRegistry, version: ModelVersion) -> Golden:
     try:
         parsed = _GoldenFile.model_validate_json(content)
         return Golden(np.asarray(parsed.windows, dtype=np.float32), np.asarray(parsed.p_up, dtype=np.float64))
-    except (ValidationError, ValueError, InputError) as error:
-        raise ArtifactError(f"{version.name} {version.version}: {GOLDEN_FILE} is malformed: {error}") from error
+    except (ValueError, InputError) as error:  # pydantic's ValidationError is a ValueError
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise ArtifactError(f"{version.name} {version.version}: {GOLDEN_FILE} is malformed: {reason}") from error
