@@ -83,7 +83,8 @@ def _model_server(settings: Settings, console: Console) -> Iterator[None]:
     log = settings.root / "logs" / "model-server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
-        process = subprocess.Popen(model_server_command(settings), stdout=output, stderr=output)  # noqa: S603
+        command = [*model_server_command(settings), "--with-parent"]  # a killed run must not leave it behind
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output)  # noqa: S603
         try:
             _await_server(settings, process, log)
             console.print(f"[green]✓[/green] serve       model server on {settings.serving_url} for this run")

@@ -1,0 +1,45 @@
+"""The retrain flow and the glue of its tasks."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from flows.retrain import retrain
+from ratchet.evaluation.predictions import concatenate, predictions_of
+from ratchet.evaluation.turn import RetrainRequest
+from tasks.evaluate import last_fold, sample_positions
+from tests.panels import signal_panel
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_deployments_pass_parameters_that_the_flow_has() -> None:
+    """Every schedule and trigger of prefect.yaml names parameters of the flow it starts."""
+    known = set(inspect.signature(retrain.fn).parameters)
+    for deployment in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
+        for start in [*deployment.get("schedules", []), *deployment.get("triggers", []), deployment]:
+            assert set(start.get("parameters", {})) <= known
+
+
+def test_the_flow_takes_what_a_request_holds() -> None:
+    """The flow's parameters and their defaults are those of a RetrainRequest."""
+    parameters = inspect.signature(retrain.fn).parameters
+    assert {name: parameter.default for name, parameter in parameters.items()} == {
+        name: field.default for name, field in RetrainRequest.model_fields.items()
+    }
+
+
+def test_predictions_find_their_samples_again() -> None:
+    """The rows of the last fold lead back to the very samples of the panel that they were made for."""
+    panel = signal_panel()
+    index = np.arange(0, len(panel), 3, dtype=np.int64)
+    halves = np.array_split(index, 2)
+    rng = np.random.default_rng(1)
+    parts = [predictions_of(panel, half, rng.uniform(size=len(half)), fold=fold) for fold, half in enumerate(halves)]
+    rows = last_fold(concatenate(parts))
+    assert set(sample_positions(panel, rows).tolist()) == set(halves[1].tolist())
+    assert np.array_equal(panel.ts_ns[sample_positions(panel, rows)], rows.ts_ns)
