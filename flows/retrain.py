@@ -13,6 +13,7 @@ from ratchet.evaluation.turn import RetrainRequest, TurnReport
 from tasks.collect import collect_market_data
 from tasks.evaluate import judge_candidate
 from tasks.features import build_training_panel, materialize_windows
+from tasks.lease import retraining_lease
 from tasks.optimize import export_candidate
 from tasks.register import register_candidate
 from tasks.report import publish_report
@@ -41,13 +42,14 @@ def retrain(
         preset=preset,
         reason=reason,
     )
-    raw = collect_market_data(request)
-    dataset = validate_dataset(raw, request)
-    panel = build_training_panel(dataset, request)
-    training = train_walk_forward(panel, dataset, request)
-    candidate = export_candidate(panel, training, request)
-    gate = judge_candidate(panel, training, candidate, request)
-    version = register_candidate(panel, dataset, training, candidate, gate, request)
-    materialize_windows(dataset, request)
-    rollout = roll_out(version, gate, request)
-    return publish_report(raw, dataset, training, candidate, gate, version, rollout, request)
+    with retraining_lease():
+        raw = collect_market_data(request)
+        dataset = validate_dataset(raw, request)
+        panel = build_training_panel(dataset, request)
+        training = train_walk_forward(panel, dataset, request)
+        candidate = export_candidate(panel, training, request)
+        gate = judge_candidate(panel, training, candidate, request)
+        version = register_candidate(panel, dataset, training, candidate, gate, request)
+        materialize_windows(dataset, request)
+        rollout = roll_out(version, gate, request)
+        return publish_report(raw, dataset, training, candidate, gate, version, rollout, request)

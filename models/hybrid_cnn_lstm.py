@@ -44,13 +44,13 @@ class HybridCNNLSTMConfig:
 
     n_features: int
     window: int
-    conv_channels: int = 32
+    conv_channels: int = 24
     conv_blocks: int = 2
     kernel_size: int = 3
     stride: int = 2
-    lstm_hidden: int = 48
+    lstm_hidden: int = 32
     lstm_layers: int = 1
-    head: int = 64
+    head: int = 48
     dropout: float = 0.3
     skip_dropout: float = 0.05
     clip_sigma: float = 5.0

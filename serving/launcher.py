@@ -1,4 +1,4 @@
-"""Starts the model server: `python -m serving.launcher [--host H] [--port P] [--home FOLDER] [--with-parent]`."""
+"""Starts the model server: `python -m serving.launcher [--host H] [--port P] [--home FOLDER]`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 from types import FrameType
 
@@ -20,16 +19,13 @@ KEEP_ALIVE_S = 75
 STOP_WITHIN_S = 10
 
 
-def main(
-    host: str | None = None, port: int | None = None, home: Path | None = None, *, with_parent: bool = False
-) -> None:
+def main(host: str | None = None, port: int | None = None, home: Path | None = None) -> None:
     """Run the model server until SIGTERM or SIGINT; requests in flight are still answered.
 
     Args:
         host: address to bind to; None: the settings'.
         port: port to listen on; None: the settings'.
         home: folder of the artefacts; None: the settings'.
-        with_parent: stop as well when standard input ends, as it does when the starting process has gone.
 
     Raises:
         ConfigurationError: a setting is wrong.
@@ -42,8 +38,6 @@ def main(
     bind_to = host or serving.host
     signal.signal(signal.SIGTERM, _exit)
     signal.signal(signal.SIGINT, _exit)
-    if with_parent:
-        threading.Thread(target=_stop_when_input_ends, daemon=True).start()
     from serving.guard import HostGuard  # noqa: PLC0415 - telemetry must be off before BentoML is imported
     from serving.service import asgi_app, open_serving  # noqa: PLC0415
 
@@ -69,17 +63,11 @@ def _exit(_: int, __: FrameType | None) -> None:
     raise SystemExit(0)
 
 
-def _stop_when_input_ends() -> None:
-    sys.stdin.buffer.read()
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m serving.launcher", description="Run the model server.")
     parser.add_argument("--host", help="address to bind to; default: RATCHET_SERVING__HOST or 127.0.0.1")
     parser.add_argument("--port", type=int, help="port to listen on; default: RATCHET_SERVING__PORT or 8001")
     parser.add_argument("--home", type=Path, help="folder of the artefacts; default: RATCHET_HOME or var")
-    parser.add_argument("--with-parent", action="store_true", help="stop when standard input ends")
     return parser.parse_args()
 
 

@@ -18,12 +18,20 @@ from ratchet.market import Timeframe
 from ratchet.registry import open_registry
 from ratchet.settings import Settings, load_settings
 from tasks.narration import narrate
+from tasks.retrying import is_worth_retrying
 
 BARS_PER_TURN = 168
 """How far the simulated exchange's time moves on with each finished run: a week of hourly bars."""
 
 
-@task(name="collect", retries=2, retry_delay_seconds=[2, 10], cache_policy=NO_CACHE)
+@task(
+    name="collect",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=is_worth_retrying,
+    timeout_seconds=3_600,
+    cache_policy=NO_CACHE,
+)
 def collect_market_data(request: RetrainRequest) -> DatasetRef:
     """Store what the source has as a raw dataset; only closed candles count."""
     settings = load_settings()
@@ -45,7 +53,9 @@ def collect_market_data(request: RetrainRequest) -> DatasetRef:
 
 def _collect(settings: Settings, request: RetrainRequest, timeframe: Timeframe) -> Collected:
     if request.source_kind == "files":
-        return collect_from_files(request.files_path, symbols=request.symbols, timeframe=timeframe)
+        return collect_from_files(
+            request.files_path, symbols=request.symbols, timeframe=timeframe, end_ns=SystemClock().now_ns()
+        )
     return asyncio.run(_collect_simulated(settings, request, timeframe))
 
 

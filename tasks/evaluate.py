@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from prefect import task
@@ -13,7 +11,6 @@ from prefect.cache_policies import NO_CACHE
 from models.optimization.onnx import OnnxPredictor
 from ratchet.clock import SystemClock
 from ratchet.data.atomic import write_json
-from ratchet.errors import CandidateRejectedError, NotFoundError
 from ratchet.evaluation.criteria import GatePolicy
 from ratchet.evaluation.gate import Evidence, GateReport, judge
 from ratchet.evaluation.predictions import Predictions, load_predictions
@@ -22,16 +19,10 @@ from ratchet.features.panel import Panel, PanelRef, load_panel
 from ratchet.registry import ModelVersion, open_registry
 from ratchet.settings import Settings, load_settings
 from ratchet.tracking import open_tracker
+from tasks.champion import in_production, walk_forward_of
 from tasks.narration import narrate
-from tasks.train import walk_forward_of
 
 _BATCH = 2_048
-
-
-@dataclass(frozen=True)
-class _Champion:
-    version: ModelVersion
-    predict: OnnxPredictor
 
 
 @task(name="gate", cache_policy=NO_CACHE)
@@ -62,40 +53,30 @@ def _evidence(
     window = last_fold(load_predictions(training.folder / "predictions.parquet"))
     index = sample_positions(panel, window)
     challenger = window.with_p_up(_predict(OnnxPredictor(candidate.folder / "model.onnx"), panel, index))
-    champion = _champion(settings, request.model_name, panel)
-    figures = training.validation.folds[-1]
+    champion = _champion(settings, request.model_name, panel, index)
     return Evidence(
         challenger=challenger,
         challenger_train_end_ns=fold.train_end_ns,
         latency=candidate.latency,
-        train_gap=figures.train_accuracy - figures.accuracy.value,
+        train_gap=training.validation.pooled.train_gap,
         costs=settings.costs,
         embargo_ns=walk_forward.embargo_ns,
         seed=int(fold.index),
-        champion=window.with_p_up(_predict(champion.predict, panel, index)) if champion else None,
-        champion_train_end_ns=int(champion.version.metadata["train_end_ns"]) if champion else None,
-        champion_name=f"{champion.version.name} {champion.version.version}" if champion else None,
+        champion=window.with_p_up(champion[1]) if champion else None,
+        champion_train_end_ns=int(champion[0].metadata["train_end_ns"]) if champion else None,
+        champion_name=f"{champion[0].name} {champion[0].version}" if champion else None,
     )
 
 
-def _champion(settings: Settings, name: str, panel: Panel) -> _Champion | None:
-    """Load what is in production from its verified bytes, None where nothing is.
-
-    Raises:
-        CandidateRejectedError: it was trained on other features, so the two cannot be compared on one panel.
-    """
-    with open_registry(settings, SystemClock()) as registry:
-        try:
-            version = registry.get_model(name, "production")
-        except NotFoundError:
+def _champion(
+    settings: Settings, name: str, panel: Panel, index: NDArray[np.int64]
+) -> tuple[ModelVersion, NDArray[np.float64]] | None:
+    """Let the production model, loaded from its verified bytes, answer the same samples; None where there is none."""
+    with open_registry(settings, SystemClock(), read_only=True) as registry:
+        version = in_production(registry, name)
+        if version is None:
             return None
-        known = (version.metadata["schema_hash"], version.metadata["window"])
-        if known != (panel.schema_hash, panel.window):
-            raise CandidateRejectedError(
-                f"{name} {version.version} in production uses other features or another window than this candidate; "
-                "register the new kind under its own name with --model"
-            )
-        return _Champion(version, OnnxPredictor(registry.read_file(version, "model.onnx")))
+        return version, _predict(OnnxPredictor(registry.read_file(version, "model.onnx")), panel, index)
 
 
 def _predict(predict: OnnxPredictor, panel: Panel, index: NDArray[np.int64]) -> NDArray[np.float64]:

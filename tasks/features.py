@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -14,24 +15,38 @@ from ratchet.features.panel import PanelRef, build_panel, latest_windows, save_p
 from ratchet.features.store.online import SqliteOnlineStore
 from ratchet.market import Timeframe
 from ratchet.settings import load_settings
+from tasks.champion import refuse_hopeless
 from tasks.narration import narrate
 
 
 @task(name="features", cache_policy=NO_CACHE)
 def build_training_panel(dataset: DatasetRef, request: RetrainRequest) -> PanelRef:
     """Compute features and labels of all symbols; samples that span a gap are left out."""
-    settings = load_settings()
+    settings, features, recipe = load_settings(), FeatureSet.base(), recipe_by_name(request.preset)
     with narrate("features") as narration:
+        candles = load_candles(dataset)
+        short = _too_short(candles, features.warmup_bars + recipe.window + request.horizon, request)
         panel = build_panel(
-            load_candles(dataset),
-            FeatureSet.base(),
+            candles[~candles["symbol"].isin(short)],
+            features,
             timeframe=Timeframe.parse(request.timeframe),
             horizon=request.horizon,
-            window=recipe_by_name(request.preset).window,
+            window=recipe.window,
             round_trip_bps=settings.costs.round_trip_bps,
         )
-        narration.conclude(f"{len(panel):,} samples of {len(panel.feature_names)} features x {panel.window} bars")
-        return save_panel(settings.root, panel)
+        left_out = f"; left out, too short: {', '.join(short)}" if short else ""
+        narration.conclude(
+            f"{len(panel):,} samples of {len(panel.feature_names)} features x {panel.window} bars{left_out}"
+        )
+    refuse_hopeless(settings, panel, request)
+    return save_panel(settings.root / "panels", panel)
+
+
+def _too_short(candles: pd.DataFrame, n_needed: int, request: RetrainRequest) -> list[str]:
+    """Return symbols without enough history, unless they were asked for or nothing would be left."""
+    n_bars = candles.groupby("symbol").size()
+    short = sorted(map(str, n_bars.index[n_bars < n_needed]))
+    return [] if request.symbols or len(short) == len(n_bars) else short
 
 
 @task(name="materialize", cache_policy=NO_CACHE)
@@ -40,7 +55,9 @@ def materialize_windows(dataset: DatasetRef, request: RetrainRequest) -> int:
     settings = load_settings()
     timeframe = Timeframe.parse(request.timeframe)
     features, window = FeatureSet.base(), recipe_by_name(request.preset).window
-    windows = latest_windows(load_candles(dataset), features, timeframe=timeframe, window=window)
+    candles = load_candles(dataset)
+    short = _too_short(candles, features.warmup_bars + window + request.horizon, request)
+    windows = latest_windows(candles[~candles["symbol"].isin(short)], features, timeframe=timeframe, window=window)
     store = SqliteOnlineStore(settings.online_store_database_url)
     store.write_windows(request.feature_view(features.schema_hash, window), features.schema_hash, windows, timeframe.ns)
     return len(windows)

@@ -17,8 +17,9 @@ from ratchet.data.atomic import write_json
 from ratchet.evaluation.turn import CandidateRef, RetrainRequest, TrainingRef
 from ratchet.evaluation.walk_forward import Fold
 from ratchet.features.panel import PanelRef, load_panel
+from tasks.champion import walk_forward_of
 from tasks.narration import narrate
-from tasks.train import fold_folder, walk_forward_of
+from tasks.train import fold_folder
 
 N_PARITY_WINDOWS = 256
 N_GOLDEN_WINDOWS = 2

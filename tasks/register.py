@@ -54,6 +54,7 @@ def _metadata(
         "window": panel.window,
         "timeframe": panel.timeframe,
         "horizon": panel.horizon,
+        "market": request.market,
         "symbols": list(panel.symbols),
         "train_end_ns": training.train_end_ns,
         "dataset_digest": dataset.digest,

@@ -22,15 +22,14 @@ from ratchet.data.snapshots import load_manifest
 from ratchet.evaluation.predictions import save_predictions
 from ratchet.evaluation.turn import RetrainRequest, TrainingRef
 from ratchet.evaluation.validation import FoldResult, Predictor, ValidationResult, walk_forward_validation
-from ratchet.evaluation.walk_forward import Fold, PurgedWalkForward
+from ratchet.evaluation.walk_forward import Fold
 from ratchet.exchanges.simulated import SimulatedMarket, SimulatedMarketConfig
 from ratchet.features.panel import Panel, PanelRef, load_panel
 from ratchet.market import Timeframe
 from ratchet.settings import Settings, load_settings
 from ratchet.tracking import Tracker, open_tracker
+from tasks.champion import N_SPLITS, walk_forward_of
 from tasks.narration import Narration, narrate
-
-N_SPLITS = 5
 
 
 @task(name="train", cache_policy=NO_CACHE)
@@ -95,12 +94,6 @@ def _validate(
         bayes_accuracy=_bayes_accuracy(panel, dataset),
         on_fold=on_fold,
     )
-
-
-def walk_forward_of(panel: Panel) -> PurgedWalkForward:
-    """Return how a panel is cut: five expanding folds, with an embargo of one label horizon."""
-    embargo_ns = panel.horizon * Timeframe.parse(panel.timeframe).ns
-    return PurgedWalkForward(n_splits=N_SPLITS, embargo_ns=embargo_ns)
 
 
 def fold_folder(training: Path, index: int) -> Path:

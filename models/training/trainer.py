@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from models.data import FloatArray, IntArray, limited_threads, probabilities, refuse_non_finite, split_by_time
+from models.factory import describe_model
 from models.training.checkpoint import EpochMetrics, load_checkpoint, save_checkpoint
 from models.training.recipes import TrainRecipe
 from models.training.run import TrainedModel, TrainingRun
@@ -63,7 +64,7 @@ class Trainer:
         with limited_threads(self.recipe.n_threads), torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
             run = TrainingRun(self.recipe, panel, split)
-            self._train(run, _fingerprint(self.recipe, panel, train))
+            self._train(run, _fingerprint(run, train))
             return run.finish(int(panel.t1_ns[train].max()))
 
     def _train(self, run: TrainingRun, fingerprint: str) -> None:
@@ -123,9 +124,11 @@ def load_weights(model: nn.Module, path: Path) -> nn.Module:
     return model.eval()
 
 
-def _fingerprint(recipe: TrainRecipe, panel: Panel, train: IntArray) -> str:
-    """Hash everything that decides the result: recipe, schema, samples, features, labels and times."""
-    state = hashlib.sha256(json.dumps([asdict(recipe), panel.schema_hash], sort_keys=True).encode())
+def _fingerprint(run: TrainingRun, train: IntArray) -> str:
+    """Hash everything that decides the result: recipe, network, schema, samples, features, labels and times."""
+    panel = run.panel
+    plain = [asdict(run.recipe), describe_model(run.state.network), panel.schema_hash]
+    state = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
     for array in (train, panel.features, panel.end_row, panel.label, panel.ts_ns, panel.t1_ns):
         state.update(np.ascontiguousarray(array).tobytes())
     return state.hexdigest()

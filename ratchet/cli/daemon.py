@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import ratchet
-from ratchet.cli.lock import hold
 from ratchet.cli.plan import Plan, SupervisorRecord, lock_path, log_path, read_state, state_path
 from ratchet.cli.processes import MARKER, ProcessIdentity, find_marked, is_alive, stop_processes, with_descendants
+from ratchet.data.lock import hold
 from ratchet.errors import BusyError, UnavailableError
 
 ALREADY_RUNNING = 75

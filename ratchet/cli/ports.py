@@ -21,6 +21,13 @@ def is_free(host: str, port: int) -> bool:
     return True
 
 
+def find_free(host: str) -> int:
+    """Return a port of `host` on which nobody listens now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
 def find_holder(port: int) -> int | None:
     """Return the pid that listens on a port, None where the system does not tell."""
     try:

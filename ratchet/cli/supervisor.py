@@ -17,11 +17,11 @@ from types import FrameType
 
 from ratchet.cli.child import Child
 from ratchet.cli.daemon import ALREADY_RUNNING, LOCK_PATIENCE_S, stop_orphans
-from ratchet.cli.lock import hold
 from ratchet.cli.plan import SUPERVISOR_LINE, Plan, SupervisorRecord, lock_path, state_path
 from ratchet.cli.processes import identify
 from ratchet.clock import Clock, SystemClock, iso_utc
 from ratchet.data.atomic import write_json
+from ratchet.data.lock import hold
 
 _TICK_S = 0.2
 

@@ -13,6 +13,7 @@ from ratchet.errors import InputError
 from ratchet.evaluation.gate import GateReport
 from ratchet.evaluation.latency import LatencyReport
 from ratchet.evaluation.validation import ValidationResult
+from ratchet.exchanges import SimulatedMarketConfig
 from ratchet.market import Timeframe, parse_symbol
 
 _SOURCE = re.compile(r"^(files:.+|simulated://.*)$")
@@ -78,9 +79,17 @@ class RetrainRequest(_Frozen):
         suffix = "" if self.horizon == 1 else f"-h{self.horizon}"
         return self.model or f"{self.source_kind}-{self.timeframe}{suffix}"
 
+    @property
+    def market(self) -> str:
+        """What the data are of: `files`, or the simulated market by its seed and signal, whatever its length."""
+        if self.source_kind == "files":
+            return "files"
+        config = SimulatedMarketConfig.from_url(self.source)
+        return f"simulated, seed {config.seed}, signal {config.strength:g}"
+
     def feature_view(self, schema_hash: str, window: int) -> str:
         """Name under which serving finds the windows that a model of this request needs."""
-        return f"{self.source_kind}-{self.timeframe}-{schema_hash[:8]}-w{window}"
+        return f"{self.model_name}-{schema_hash[:8]}-w{window}"
 
 
 class TrainingRef(_Frozen):

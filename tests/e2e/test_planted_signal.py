@@ -15,7 +15,7 @@ from ratchet.exchanges.simulated import SimulatedMarket, SimulatedMarketConfig
 from ratchet.features.kernel import FeatureSet
 from ratchet.features.panel import Panel, build_panel
 from ratchet.settings import CostSettings
-from tasks.train import walk_forward_of
+from tasks.champion import walk_forward_of
 
 pytestmark = pytest.mark.slow
 COSTS = CostSettings()

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import httpx
@@ -90,28 +89,3 @@ def test_a_port_that_is_taken_ends_the_process(workshop: Workshop) -> None:
         )
     assert done.returncode != 0
     assert "address already in use" in done.stderr
-
-
-def test_a_server_of_one_run_stops_when_its_parent_is_killed(workshop: Workshop) -> None:
-    """Started with --with-parent, the server ends by itself once its parent was killed and the pipe is closed."""
-    port = free_port()
-    parent = (
-        "import subprocess, sys, time; "
-        f"subprocess.Popen([sys.executable, '-m', 'serving.launcher', '--home', {str(workshop.home)!r}, "
-        f"'--port', '{port}', '--with-parent'], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL); time.sleep(600)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", parent], cwd=REPOSITORY)
-    _wait_until(port, is_open=True)
-    process.kill()
-    process.wait()
-    _wait_until(port, is_open=False)
-
-
-def _wait_until(port: int, *, is_open: bool) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if (probe.connect_ex(("127.0.0.1", port)) == 0) == is_open:
-                return
-        time.sleep(0.1)
-    raise AssertionError(f"port {port} is not {'open' if is_open else 'closed'} within 30 s")
