@@ -59,6 +59,7 @@ def _evidence(
         challenger_train_end_ns=fold.train_end_ns,
         latency=candidate.latency,
         train_gap=training.validation.pooled.train_gap,
+        walk_forward_sharpe=training.validation.pooled.net_sharpe,
         costs=settings.costs,
         embargo_ns=walk_forward.embargo_ns,
         seed=int(fold.index),

@@ -85,7 +85,9 @@ def to_markdown(report: TurnReport) -> str:
         "",
     ]
     if pooled.bayes_accuracy is not None:
-        lines.append(f"- best possible accuracy on these rows, known to the simulator: {pooled.bayes_accuracy:.1%}")
+        lines.append(
+            f"- the best possible predictor is expected to be right on {pooled.bayes_accuracy:.1%}, the simulator knows"
+        )
     return "\n".join([*lines, *_conclusions(report)]) + "\n"
 
 
@@ -114,6 +116,7 @@ def _conclusions(report: TurnReport) -> list[str]:
     latency, rollout = report.candidate.latency, report.rollout
     return [
         *(f"- {item.name}: **{item.status}**. {item.reason}" for item in report.gate.criteria),
+        *(f"- remark: {remark}" for remark in report.remarks),
         f"- latency: p50 {latency.p50_ms:.2f} ms, p99 {latency.p99_ms:.2f} ms, bound {latency.p99_upper_ms:.2f} ms",
         f"- rollout: **{rollout.verdict}**. {rollout.reason}",
         f"- in production: {rollout.production_version or 'nothing'}",

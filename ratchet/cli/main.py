@@ -130,6 +130,19 @@ def serve(
 
 
 @app.command()
+def rollout(
+    name: Annotated[str, typer.Argument(help="Name of the model, for example simulated-1h.")],
+    version: Annotated[
+        str, typer.Argument(help="vX.Y.Z, or staging: the one that a rollout left waiting.")
+    ] = "staging",
+) -> None:
+    """Roll an approved version out to the running model server: canary, production, proof, or the way back."""
+    from ratchet.cli.rolling import roll_out  # noqa: PLC0415
+
+    _OUT.print(roll_out(load_settings(), name, version), soft_wrap=True)
+
+
+@app.command()
 def predict(
     symbol: Annotated[str, typer.Argument(help="For example BTC/USDT.")],
     model: Annotated[

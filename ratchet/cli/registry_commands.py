@@ -97,6 +97,20 @@ def roll_back(
     _OUT.print(f"{name} is back on {version.version}; a running server picks it up by itself")
 
 
+@app.command("retire")
+def retire(
+    name: NameArgument,
+    version: Annotated[
+        str, typer.Argument(help="vX.Y.Z; neither in production, nor staged, nor the one to go back to.")
+    ],
+    reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "by hand",
+) -> None:
+    """Archive a version for good; its files stay."""
+    with _registry(read_only=False) as registry:
+        retired = registry.retire_model(name, version, actor="cli", reason=reason)
+    _OUT.print(f"{name} {retired.version} is retired")
+
+
 @app.command("recover")
 def recover() -> None:
     """Rebuild what is derived from the database (links), and remove left-overs of a crash."""

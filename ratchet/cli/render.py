@@ -33,6 +33,7 @@ def render_report(console: Console, report: TurnReport, settings: Settings) -> N
     console.print(_fold_table(report))
     console.print(_baseline_table(report))
     _render_gate(console, report)
+    _render_remarks(console, report)
     _render_outcome(console, report)
     _render_places(console, report, settings)
 
@@ -58,7 +59,7 @@ def _fold_table(report: TurnReport) -> Table:
     )
     table.add_column("fold")
     table.add_column("test window", no_wrap=True)
-    for name in ("accuracy", "net Sharpe", *map(_title, pooled.baselines), *(["best possible"] if best else [])):
+    for name in ("accuracy", "net Sharpe", *map(_title, pooled.baselines), *(["best expected"] if best else [])):
         table.add_column(name, justify="right", no_wrap=name in ("accuracy", "net Sharpe"))
     for fold in report.validation.folds:
         table.add_row(*_fold_row(fold), end_section=fold is report.validation.folds[-1])
@@ -122,6 +123,11 @@ def _render_gate(console: Console, report: TurnReport) -> None:
     _line(console, "gate", f"[{style}]{gate.verdict}[/{style}], against {against}")
     for criterion in gate.criteria:
         _line(console, "", f"{_STATUS_MARK[criterion.status]} {_title(criterion.name)}: {escape(criterion.reason)}")
+
+
+def _render_remarks(console: Console, report: TurnReport) -> None:
+    for remark in report.remarks:
+        _line(console, "", f"[yellow]![/yellow] {escape(remark)}")
 
 
 def _render_outcome(console: Console, report: TurnReport) -> None:

@@ -17,7 +17,7 @@ def refuse_incomparable(champion: str, known: Mapping[str, Any], asked: Mapping[
     Both mappings hold `schema_hash`, `window`, `timeframe`, `horizon`, `market` and `symbols` of a model.
 
     Raises:
-        CandidateRejectedError: features, window, timeframe, horizon or market differ, or symbols would lose their model.
+        CandidateRejectedError: features, window, timeframe, horizon or market differ, or a symbol would lose its model.
     """
     differing = [key for key in _SAME if known.get(key) != asked[key]]
     lost = sorted(set(known.get("symbols", ())) - set(asked["symbols"]))
@@ -25,8 +25,8 @@ def refuse_incomparable(champion: str, known: Mapping[str, Any], asked: Mapping[
     reasons += [f"{', '.join(lost)} would be left without a model"] if lost else []
     if reasons:
         raise CandidateRejectedError(
-            f"{champion} in production is of another kind ({'; '.join(reasons)}), so nothing can be compared or replaced; "
-            "give the new kind a name of its own with --model"
+            f"{champion} in production is of another kind ({'; '.join(reasons)}), so nothing can be compared or "
+            "replaced; give the new kind a name of its own with --model"
         )
 
 
@@ -39,7 +39,7 @@ def refuse_seen_window(champion: str, train_end_ns: int, test_starts_ns: Iterabl
     start_ns = max(test_starts_ns)
     if train_end_ns + embargo_ns > start_ns:
         raise LeakageError(
-            f"{champion} in production was trained on labels up to {iso_utc(train_end_ns)}, but the window of judgement "
-            f"would start at {iso_utc(start_ns)}; give at least as much and as recent data as it was trained on, "
+            f"{champion} in production was trained on labels up to {iso_utc(train_end_ns)}, but the window of "
+            f"judgement would start at {iso_utc(start_ns)}; give at least as much and as recent data as it was trained on, "
             "or a name of its own with --model"
         )

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ratchet.evaluation.bootstrap import Resampled
 from ratchet.evaluation.latency import LatencyReport
+from ratchet.evaluation.metrics import Metric
 
 Status = Literal["passed", "failed", "inconclusive"]
 
@@ -131,6 +132,29 @@ def net_sharpe_criterion(difference: Resampled, *, own: float, champion: float |
         threshold=champion or 0.0,
         low=own - difference.value + low,
         high=own - difference.value + high,
+        reason=reason,
+    )
+
+
+def walk_forward_sharpe_criterion(found: Metric) -> Criterion:
+    """Ask whether trading through ALL test windows earned anything after costs; one lucky window is no evidence."""
+    if found.value >= 0.0:
+        status, end = "passed", "so it passes"
+    elif found.high < 0.0:
+        status, end = "failed", "so it loses money"
+    else:
+        status, end = "inconclusive", "so more data are needed to tell"
+    reason = (
+        f"Net Sharpe ratio {found.value:.2f} a year over all test windows of the walk-forward, 95% interval "
+        f"{found.low:+.2f} to {found.high:+.2f}; needed 0 or more, {end}."
+    )
+    return Criterion(
+        name="walk_forward_sharpe",
+        status=status,
+        value=found.value,
+        threshold=0.0,
+        low=found.low,
+        high=found.high,
         reason=reason,
     )
 

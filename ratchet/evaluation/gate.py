@@ -23,9 +23,10 @@ from ratchet.evaluation.criteria import (
     latency_criterion,
     net_sharpe_criterion,
     train_gap_criterion,
+    walk_forward_sharpe_criterion,
 )
 from ratchet.evaluation.latency import LatencyReport
-from ratchet.evaluation.metrics import accuracy, accuracy_gain, net_returns, sharpe, sharpe_difference
+from ratchet.evaluation.metrics import Metric, accuracy, accuracy_gain, net_returns, sharpe, sharpe_difference
 from ratchet.evaluation.predictions import Predictions, require_same_rows
 from ratchet.market.symbols import Timeframe
 from ratchet.settings import CostSettings
@@ -38,6 +39,7 @@ class Evidence:
     `challenger` and `champion` are predictions of the same rows; `champion` is None when nothing is in production, and
     then `challenger.baselines` must hold the naive baselines. `..._train_end_ns` is the end of the latest label that a
     model was trained on. `train_gap` is training minus out-of-sample accuracy, a share.
+    `walk_forward_sharpe` is the net Sharpe ratio of the challenger's kind over all test windows of its walk-forward.
     """
 
     challenger: Predictions
@@ -47,6 +49,7 @@ class Evidence:
     costs: CostSettings
     embargo_ns: int
     seed: int
+    walk_forward_sharpe: Metric | None = None
     champion: Predictions | None = None
     champion_train_end_ns: int | None = None
     champion_name: str | None = None
@@ -127,7 +130,9 @@ def judge(evidence: Evidence, policy: GatePolicy) -> GateReport:
     compared = (
         _against_naive_rules(evidence, policy) if champion is None else _against_champion(evidence, champion, policy)
     )
-    criteria = (*compared, *validate_metrics_threshold(evidence, policy))
+    earned = evidence.walk_forward_sharpe
+    steady = () if earned is None else (walk_forward_sharpe_criterion(earned),)
+    criteria = (*compared, *steady, *validate_metrics_threshold(evidence, policy))
     n_times = len(np.unique(rows.ts_ns))
     return GateReport(
         verdict=_verdict(criteria),

@@ -147,22 +147,6 @@ def concatenate(parts: Sequence[Predictions]) -> Predictions:
     return joined.take(np.lexsort((joined.symbol, joined.ts_ns)))
 
 
-def pair(first: Predictions, second: Predictions) -> tuple[Predictions, Predictions]:
-    """Return both restricted to the (symbol, ts_ns) that both have, row by row the same.
-
-    Raises:
-        InputError: no common row, or the outcomes of a common row differ.
-    """
-    where, elsewhere = _positions(first), _positions(second)
-    in_both = sorted(where.keys() & elsewhere.keys(), key=lambda key: (key[1], key[0]))
-    if not in_both:
-        raise InputError("the two models' predictions have no (symbol, time) in common, so they cannot be compared")
-    one = first.take(np.array([where[key] for key in in_both], dtype=np.int64))
-    other = second.take(np.array([elsewhere[key] for key in in_both], dtype=np.int64))
-    require_same_rows(one, other)
-    return one, other
-
-
 def require_same_rows(first: Predictions, second: Predictions) -> None:
     """Check that two models were asked about the same rows with the same outcomes.
 
@@ -217,8 +201,3 @@ def load_predictions(path: Path) -> Predictions:
 def _columns(predictions: Predictions) -> dict[str, NDArray[Any]]:
     columns = {name: getattr(predictions, name) for name in _ROW_COLUMNS}
     return columns | {_BASELINE_PREFIX + name: predictions.baselines[name] for name in sorted(predictions.baselines)}
-
-
-def _positions(predictions: Predictions) -> dict[tuple[str, int], int]:
-    keys = zip(predictions.symbol.tolist(), predictions.ts_ns.tolist(), strict=True)
-    return {key: position for position, key in enumerate(keys)}

@@ -170,3 +170,14 @@ class TurnReport(_Frozen):
     rollout: RolloutSummary
     prediction: AnsweredPrediction | None = None
     elapsed_s: float | None = None
+
+    @property
+    def remarks(self) -> list[str]:
+        """What decides nothing and should be seen all the same."""
+        pooled = self.validation.pooled
+        worse = [(name, gain) for name, gain in pooled.gain_over.items() if gain.high < 0.0]
+        return [
+            f"over all folds the network is significantly worse than {name.replace('_', ' ')}: "
+            f"{100 * gain.value:+.1f} points ({100 * gain.low:+.1f} to {100 * gain.high:+.1f})"
+            for name, gain in worse
+        ]

@@ -14,7 +14,6 @@ from ratchet.evaluation.predictions import (
     checked_probabilities,
     concatenate,
     load_predictions,
-    pair,
     predictions_of,
     require_same_rows,
     save_predictions,
@@ -93,16 +92,6 @@ def test_joined_folds_are_sorted_by_time_and_symbol() -> None:
         concatenate([early, replace(late, horizon=4)])
     with pytest.raises(InputError, match="no predictions"):
         concatenate([])
-
-
-def test_pairing_keeps_the_rows_that_both_models_have() -> None:
-    """Models with different warm-ups are compared on their common rows, in the same order."""
-    one, other = pair(MODEL.take(np.arange(10, 80)), RIVAL.take(np.arange(60)[::-1]))
-
-    assert same(one, MODEL.take(np.arange(10, 60)))
-    assert same(other, RIVAL.take(np.arange(10, 60)))
-    with pytest.raises(InputError, match="in common"):
-        pair(MODEL.take(np.arange(10)), RIVAL.take(np.arange(20, 30)))
 
 
 def test_rows_with_other_labels_or_times_are_not_the_same_rows() -> None:

@@ -19,7 +19,7 @@ from ratchet.evaluation.gate import (
     validate_metrics_threshold,
 )
 from ratchet.evaluation.latency import LatencyReport
-from ratchet.evaluation.metrics import accuracy
+from ratchet.evaluation.metrics import Metric, accuracy
 from ratchet.evaluation.predictions import Predictions
 from ratchet.settings import CostSettings
 from tests.panels import HOUR_NS, START_NS, rival_predictions, with_baselines
@@ -301,3 +301,12 @@ def test_a_sharpe_ratio_short_by_less_than_the_tolerance_stays_open() -> None:
     one_way = criterion(judge(evidence(champion, turned), QUICK), "net_sharpe")
     other_way = criterion(judge(evidence(turned, champion), QUICK), "net_sharpe")
     assert {one_way.status, other_way.status} == {"passed", "inconclusive"}
+
+
+def test_one_lucky_window_does_not_outweigh_a_losing_walk_forward() -> None:
+    """A model that loses money over all test windows together is rejected, whatever the last window says."""
+    losing = judge(evidence(BETTER, WORSE, walk_forward_sharpe=Metric(value=-1.9, low=-3.2, high=-0.4)), POLICY)
+    unclear = judge(evidence(BETTER, WORSE, walk_forward_sharpe=Metric(value=-0.5, low=-3.0, high=2.0)), POLICY)
+    earning = judge(evidence(BETTER, WORSE, walk_forward_sharpe=Metric(value=1.5, low=0.2, high=2.8)), POLICY)
+    assert [report.verdict for report in (losing, unclear, earning)] == ["reject", "inconclusive", "approve"]
+    assert "over all test windows" in criterion(losing, "walk_forward_sharpe").reason
