@@ -67,16 +67,20 @@ def _apply(environment: Mapping[str, str | None]) -> None:
 
 def _flow(request: RetrainRequest) -> TurnReport:
     from flows.retrain import retrain  # noqa: PLC0415 - Prefect reads its environment when imported
+    from tasks.delivery import deliver_pending  # noqa: PLC0415
 
-    report: TurnReport = retrain(
-        source=request.source,
-        symbols=list(request.symbols) if request.symbols else None,
-        timeframe=request.timeframe,
-        horizon=request.horizon,
-        model=request.model,
-        preset=request.preset,
-        reason=request.reason,
-    )
+    try:
+        report: TurnReport = retrain(
+            source=request.source,
+            symbols=list(request.symbols) if request.symbols else None,
+            timeframe=request.timeframe,
+            horizon=request.horizon,
+            model=request.model,
+            preset=request.preset,
+            reason=request.reason,
+        )
+    finally:
+        deliver_pending()
     return report
 
 

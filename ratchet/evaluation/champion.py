@@ -40,6 +40,6 @@ def refuse_seen_window(champion: str, train_end_ns: int, test_starts_ns: Iterabl
     if train_end_ns + embargo_ns > start_ns:
         raise LeakageError(
             f"{champion} in production was trained on labels up to {iso_utc(train_end_ns)}, but the window of "
-            f"judgement would start at {iso_utc(start_ns)}; give at least as much and as recent data as it was trained on, "
-            "or a name of its own with --model"
+            f"judgement would start at {iso_utc(start_ns)}; give at least as much and as recent data as it was trained "
+            "on, or a name of its own with --model"
         )
