@@ -25,7 +25,7 @@ def build_training_panel(dataset: DatasetRef, request: RetrainRequest) -> PanelR
     settings, features, recipe = load_settings(), FeatureSet.base(), recipe_by_name(request.preset)
     with narrate("features") as narration:
         candles = load_candles(dataset)
-        short = _too_short(candles, features.warmup_bars + recipe.window + request.horizon, request)
+        short = too_short(candles, features.warmup_bars + recipe.window + request.horizon, request)
         panel = build_panel(
             candles[~candles["symbol"].isin(short)],
             features,
@@ -42,7 +42,7 @@ def build_training_panel(dataset: DatasetRef, request: RetrainRequest) -> PanelR
     return save_panel(settings.root / "panels", panel)
 
 
-def _too_short(candles: pd.DataFrame, n_needed: int, request: RetrainRequest) -> list[str]:
+def too_short(candles: pd.DataFrame, n_needed: int, request: RetrainRequest) -> list[str]:
     """Return symbols without enough history, unless they were asked for or nothing would be left."""
     n_bars = candles.groupby("symbol").size()
     short = sorted(map(str, n_bars.index[n_bars < n_needed]))
@@ -56,7 +56,7 @@ def materialize_windows(dataset: DatasetRef, request: RetrainRequest) -> int:
     timeframe = Timeframe.parse(request.timeframe)
     features, window = FeatureSet.base(), recipe_by_name(request.preset).window
     candles = load_candles(dataset)
-    short = _too_short(candles, features.warmup_bars + window + request.horizon, request)
+    short = too_short(candles, features.warmup_bars + window + request.horizon, request)
     windows = latest_windows(candles[~candles["symbol"].isin(short)], features, timeframe=timeframe, window=window)
     store = SqliteOnlineStore(settings.online_store_database_url)
     store.write_windows(request.feature_view(features.schema_hash, window), features.schema_hash, windows, timeframe.ns)

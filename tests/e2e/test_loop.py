@@ -80,6 +80,16 @@ def test_a_second_turn_faces_the_champion_on_later_data(home: Home, first: dict[
     assert "v1.0.0" in history.stdout
 
 
+def test_a_rollout_by_hand_needs_a_server_and_an_approval(home: Home, first: dict[str, Any]) -> None:
+    """Without a server the version waits and the line says what to start; a version that does not exist is named."""
+    waiting = home.run("rollout", MODEL, first["version"])
+    assert waiting.returncode == 10
+    assert "ratchet up" in waiting.stderr
+    missing = home.run("rollout", MODEL, "v9.0.0")
+    assert missing.returncode == 7
+    assert "v9.0.0" in missing.stderr
+
+
 @pytest.fixture
 def empty(tmp_path: Path) -> Home:
     """A home in which nothing has happened."""

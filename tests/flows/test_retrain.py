@@ -6,12 +6,17 @@ import inspect
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pytest
 import yaml
 
 from flows.retrain import retrain
+from ratchet.errors import BusyError
 from ratchet.evaluation.predictions import concatenate, predictions_of
 from ratchet.evaluation.turn import RetrainRequest
 from tasks.evaluate import last_fold, sample_positions
+from tasks.features import too_short
+from tasks.lease import retraining_lease
 from tests.panels import signal_panel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,3 +48,20 @@ def test_predictions_find_their_samples_again() -> None:
     rows = last_fold(concatenate(parts))
     assert set(sample_positions(panel, rows).tolist()) == set(halves[1].tolist())
     assert np.array_equal(panel.ts_ns[sample_positions(panel, rows)], rows.ts_ns)
+
+
+def test_only_one_retraining_runs_in_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second retraining is refused while the first holds the lease, and may run after it."""
+    monkeypatch.setenv("RATCHET_HOME", str(tmp_path))
+    with retraining_lease(), pytest.raises(BusyError, match="another retraining"), retraining_lease():
+        raise AssertionError("two retrainings at once")
+    with retraining_lease():
+        assert (tmp_path / "run" / "retrain.lock").exists()
+
+
+def test_a_young_listing_is_left_out_unless_it_was_asked_for() -> None:
+    """One symbol without enough history does not stop the others; nothing is hidden where nothing would be left."""
+    candles = pd.DataFrame({"symbol": ["OLD/USDT"] * 600 + ["NEW/USDT"] * 100})
+    assert too_short(candles, 533, RetrainRequest()) == ["NEW/USDT"]
+    assert too_short(candles, 533, RetrainRequest(symbols=("OLD/USDT", "NEW/USDT"))) == []
+    assert too_short(candles, 1_000, RetrainRequest()) == []
