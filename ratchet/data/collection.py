@@ -14,7 +14,7 @@ import pandas as pd
 from ratchet.clock import iso_utc
 from ratchet.errors import InputError, UnavailableError
 from ratchet.market import CANDLE_COLUMNS, Timeframe, as_candle_frame, parse_symbol
-from ratchet.market.venue import BOOK_COLUMNS, TRADE_COLUMNS, MarketData
+from ratchet.market.venue import BOOK_COLUMNS, TRADE_COLUMNS, Exchange
 
 PAGE_ROWS = 1_000
 """Rows asked for in one call; a venue may answer fewer."""
@@ -38,7 +38,7 @@ class Collected:
 
 
 async def collect_from_exchange(
-    exchange: MarketData,
+    exchange: Exchange,
     symbols: Sequence[str] | None,
     timeframe: Timeframe,
     start_ns: int,

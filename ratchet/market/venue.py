@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import pandas as pd
@@ -35,7 +36,37 @@ symbol.
 """
 
 
-class MarketData(Protocol):
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """A symbol as a venue lists it.
+
+    `listed_ns` and `delisted_ns` are None where the venue does not say; `is_active` is False while trading is halted.
+    """
+
+    symbol: str
+    listed_ns: int | None = None
+    delisted_ns: int | None = None
+    is_active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class VenueTraits:
+    """What is known about a venue's data, and so what a hole in them means.
+
+    `emits_empty_bars`: a bar without trades is still answered, with volume 0; so a missing bar is no quiet market.
+    `has_trade_history`: `fetch_trades` reaches back to any time, so that an empty answer is evidence of no trades.
+    `max_history_bars`: how many of the latest bars can be fetched at all; None where there is no such limit.
+    `page_rows`: candles in a full page.
+    """
+
+    emits_empty_bars: bool
+    has_trade_history: bool
+    max_history_bars: int | None = None
+    page_rows: int = 1_000
+
+
+class Exchange(Protocol):
     """What a venue offers to collection. Adapters live in `ratchet.exchanges`.
 
     Every `fetch_*` call answers one page of one symbol, and implementers owe the caller this:
@@ -59,8 +90,25 @@ class MarketData(Protocol):
         """What the venue is called in messages and in dataset manifests."""
         ...
 
+    @property
+    def traits(self) -> VenueTraits:
+        """What is known about the venue's data."""
+        ...
+
     async def list_symbols(self) -> list[str]:
         """Return the symbols that can be fetched, in their canonical form."""
+        ...
+
+    async def describe(self, symbol: str) -> Instrument:
+        """Return what the venue says about a symbol; `NotFoundError` where it does not list it (any more)."""
+        ...
+
+    async def server_time_ns(self) -> int:
+        """Return the venue's own time, ns UTC: which candles are closed is decided on it, not on this machine's."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections; the adapter cannot be used afterwards."""
         ...
 
     async def fetch_candles(self, symbol: str, timeframe: Timeframe, since_ns: int, limit: int) -> pd.DataFrame:

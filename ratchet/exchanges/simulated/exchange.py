@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ratchet.errors import InputError
+from ratchet.errors import InputError, NotFoundError
 from ratchet.exchanges.simulated.config import SimulatedMarketConfig
 from ratchet.exchanges.simulated.market import SimulatedMarket
 from ratchet.exchanges.simulated.microstructure import TRADES_PER_BAR, order_books, trades
 from ratchet.market import Timeframe
-from ratchet.market.venue import MarketData
+from ratchet.market.venue import Exchange, Instrument, VenueTraits
 
 
-class SimulatedExchange(MarketData):
+class SimulatedExchange(Exchange):
     """Pages over a `SimulatedMarket`, as venues do.
 
     `now_ns` is the time at which it is asked: bars that close later, and books and trades that come later, do not exist
@@ -38,12 +38,30 @@ class SimulatedExchange(MarketData):
         """The URL, which says all that is needed to make the same data again."""
         return self.market.config.to_url()
 
+    @property
+    def traits(self) -> VenueTraits:
+        """Every bar is there, and every trade since the first bar."""
+        return VenueTraits(emits_empty_bars=True, has_trade_history=True, page_rows=self._page_size)
+
     async def list_symbols(self) -> list[str]:
         """Return the symbols of the market."""
         return list(self.market.symbols)
 
+    async def describe(self, symbol: str) -> Instrument:
+        """Return the symbol, listed since the first bar."""
+        if symbol not in self.market.symbols:
+            raise NotFoundError(f"{self.name} does not list {symbol}")
+        return Instrument(symbol, listed_ns=self.market.config.start_ns)
+
+    async def server_time_ns(self) -> int:
+        """Return the time at which the market is asked."""
+        return self._now_ns
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
     async def fetch_candles(self, symbol: str, timeframe: Timeframe, since_ns: int, limit: int) -> pd.DataFrame:
-        """Return a page of closed candles (see `MarketData`)."""
+        """Return a page of closed candles (see `Exchange`)."""
         bar = self.market.config.bar
         if timeframe.ns != bar.ns:
             raise InputError(f"{self.name} has no {timeframe.text} candles, only {bar.text}")
@@ -53,12 +71,12 @@ class SimulatedExchange(MarketData):
         return self.market.candle_range(symbol, first, max(0, n_bars))
 
     async def fetch_order_books(self, symbol: str, since_ns: int, limit: int) -> pd.DataFrame:
-        """Return a page of snapshots, one per bar (see `MarketData`)."""
+        """Return a page of snapshots, one per bar (see `Exchange`)."""
         rows = self._page_rows(limit)
         return self._page(order_books(self.market, symbol, self._bar_at(since_ns), rows + 1), since_ns, rows)
 
     async def fetch_trades(self, symbol: str, since_ns: int, limit: int) -> pd.DataFrame:
-        """Return a page of trades (see `MarketData`)."""
+        """Return a page of trades (see `Exchange`)."""
         rows = self._page_rows(limit)
         n_bars = rows // TRADES_PER_BAR + 2
         return self._page(trades(self.market, symbol, self._bar_at(since_ns), n_bars), since_ns, rows)
