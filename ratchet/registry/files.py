@@ -13,7 +13,7 @@ from ratchet.clock import Clock
 from ratchet.errors import ArtifactError, ConfigurationError, InputError, TransientError
 from ratchet.registry.base import ModelVersion, RegistryEvent
 from ratchet.registry.change import Change, no_model, no_version
-from ratchet.registry.database import RegistryDatabase, translated
+from ratchet.registry.database import RegistryDatabase
 from ratchet.registry.folders import ModelFolders, load_files
 from ratchet.registry.names import (
     METADATA_FILE,
@@ -80,7 +80,7 @@ class FileRegistry:
         texts = {METADATA_FILE: to_json(metadata, METADATA_FILE), METRICS_FILE: to_json(metrics, METRICS_FILE)}
         content = _contents(files) | {filename: _pretty(text) for filename, text in texts.items()}
         with (
-            translated(self._folders.root),
+            self._database.translated(self._folders.root),
             self._folders.staged(name, content) as (folder, digest),
             self._change(name, actor, reason) as change,
         ):
@@ -176,7 +176,7 @@ class FileRegistry:
                 to another database.
         """
         self._database.refuse_if_read_only()
-        with translated(self._folders.root):
+        with self._database.translated(self._folders.root):
             self._folders.sweep()
             with self._database.write() as connection:
                 rows = VersionRows(connection, self._folders.root)
@@ -185,7 +185,7 @@ class FileRegistry:
                     self._set_link(name, rows)
 
     def _open_for_writing(self) -> None:
-        with translated(self._folders.root):
+        with self._database.translated(self._folders.root):
             self._folders.create()
             if self._database.is_empty():
                 with self._folders.exclusive():
@@ -213,7 +213,7 @@ class FileRegistry:
     def _link(self, name: str) -> None:
         # The change is committed; a link that cannot be set now must not make it look failed.
         try:
-            with translated(self._folders.root), self._database.write() as connection:
+            with self._database.translated(self._folders.root), self._database.write() as connection:
                 self._set_link(name, VersionRows(connection, self._folders.root))
         except TransientError as error:
             _logger.warning("the production link of %s is set at the next recover(): %s", name, error)

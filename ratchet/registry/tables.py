@@ -15,7 +15,6 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
 
 SCHEMA_VERSION = 1
@@ -79,9 +78,3 @@ def create_schema(connection: Connection) -> None:
     metadata.create_all(connection, checkfirst=False)
     for verb in ("UPDATE", "DELETE"):
         connection.exec_driver_sql(_APPEND_ONLY.format(verb=verb))
-    connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-
-def schema_version(connection: Connection) -> int:
-    """Return the version of the schema in the database, 0 if it has none."""
-    return int(connection.execute(text("PRAGMA user_version")).scalar_one())

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ratchet.data import sqlite
 from ratchet.errors import BusyError, RatchetError, RegistryConflictError
-from ratchet.registry import database as registry_database
 from tests.unit.registry_promises import NAME, WHO, open_registry, prepare, problems, register
 
 
@@ -34,7 +34,7 @@ def storm(folder: Path, n_processes: int, n_promotions: int, begin: str) -> dict
 
     `begin` is what opens a writing transaction: "BEGIN IMMEDIATE", or the mutant "BEGIN".
     """
-    registry_database._WRITE = begin
+    sqlite._WRITE = begin
     root = folder / "storm"
     prepare(root)
     before = _n_promotions(root)

@@ -224,7 +224,7 @@ def test_commits_survive_a_power_cut_by_setting(registry: FileRegistry, root: Pa
 
 def test_a_held_database_is_busy(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When another process keeps the write lock for too long, the change fails as transient and changes nothing."""
-    monkeypatch.setattr("ratchet.registry.database.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("ratchet.data.sqlite.BUSY_TIMEOUT_S", 0.05)
     with open_registry(root) as registry:
         version = register(registry)
         holder = sqlite3.connect(root / "registry.sqlite", isolation_level=None)

@@ -1,0 +1,218 @@
+"""Fetching one series: what is missing, page by page, into the history."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ratchet.clock import Clock, iso_utc
+from ratchet.data.atomic import sha256_bytes, write_bytes
+from ratchet.data.history.admission import admit
+from ratchet.data.history.candles import CandleHistory
+from ratchet.data.history.segments import VALUE_COLUMNS
+from ratchet.data.history.series import SeriesKey, Span, joined, without
+from ratchet.errors import InputError, NotFoundError, UnavailableError
+from ratchet.market.venue import Exchange, Instrument
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionPolicy:
+    """How a collection goes about its work.
+
+    `recheck_bars`: how many of the last stored bars are fetched again, because venues correct them. `confirmations`:
+    how often a hole is asked for again in the same collection. A gap is asked for at each collection until it is
+    attested by `settle_attempts` answers, the last of them `settle_after_ns` or more after its end. `commit_rows`: rows
+    of a series that are held in memory before they are stored. `concurrency`: series fetched at the same time.
+    """
+
+    recheck_bars: int = 5
+    confirmations: int = 2
+    settle_after_ns: int = 86_400 * 10**9
+    settle_attempts: int = 3
+    commit_rows: int = 20_000
+    concurrency: int = 16
+
+
+@dataclass
+class SeriesFetch:
+    """The fetching of one series, and what it learned on the way."""
+
+    key: SeriesKey
+    wanted: Span
+    exchange: Exchange
+    history: CandleHistory
+    clock: Clock
+    policy: CollectionPolicy
+    quarantine_folder: Path
+    on_page: Callable[[str, int], None]
+
+    instrument: Instrument | None = None
+    is_delisted: bool = False
+    asked: list[Span] = field(default_factory=list)
+    """Stretches that the venue answered to the end, once for each time."""
+    failures: list[tuple[Span, str]] = field(default_factory=list)
+    refused_ns: set[int] = field(default_factory=set)
+    quarantine: list[Path] = field(default_factory=list)
+    n_new: int = 0
+    n_revised: int = 0
+    n_refused: int = 0
+    n_repaired: int = 0
+    times_ns: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    stored_before: Span | None = None
+    _pages: list[pd.DataFrame] = field(default_factory=list)
+
+    async def prepare(self) -> None:
+        """Look up what is stored, and what the venue says about the symbol.
+
+        Raises:
+            InputError: the venue does not list the symbol and nothing of it is stored.
+        """
+        self.times_ns = self.history.times(self.key)
+        if len(self.times_ns):
+            self.stored_before = Span(int(self.times_ns[0]), int(self.times_ns[-1]) + self.key.bar.ns)
+        try:
+            self.instrument = await self.exchange.describe(self.key.symbol)
+        except NotFoundError as error:
+            if self.stored_before is None:
+                raise InputError(f"{error}; check the spelling") from error
+            self.is_delisted = True
+        except UnavailableError:
+            self.instrument = None  # then nothing is known about its listing; fetching will tell more
+
+    def holes(self) -> list[Span]:
+        """Return what is missing of what is wanted."""
+        return self.key.holes(self.times_ns, self.wanted)
+
+    async def fetch(self, spans: list[Span], *, with_tail: bool) -> None:
+        """Fetch stretches of time, and the last stored bars again if asked to; failures are noted, not raised."""
+        self.failures.clear()
+        if self.is_delisted:
+            return
+        tail = [self._tail()] if with_tail and self.stored_before else []
+        reach_ns = self.exchange.traits.page_rows // 4 * self.key.bar.ns
+        for span in joined([*spans, *tail], reach_ns=reach_ns):
+            await self._fetch_span(span)
+            self._store()
+
+    async def trades_in(self, hole: Span) -> int | None:
+        """Return how many trades the venue shows in a hole, 1 standing for any; None where it cannot tell."""
+        if self.is_delisted or not self.exchange.traits.has_trade_history:
+            return None
+        try:
+            page = await self.exchange.fetch_trades(self.key.symbol, hole.start_ns, 1)
+        except (UnavailableError, InputError):
+            return None
+        return int((page["ts_event_ns"] < hole.end_ns).any())
+
+    def failure_of(self, span: Span) -> str | None:
+        """Return why a stretch could not be fetched."""
+        return next((message for failed, message in self.failures if failed.overlaps(span)), None)
+
+    def _tail(self) -> Span:
+        last_close = int(self.times_ns[-1]) + self.key.bar.ns
+        return Span(last_close - self.policy.recheck_bars * self.key.bar.ns, last_close)
+
+    async def _fetch_span(self, span: Span) -> None:
+        since_ns = span.start_ns
+        while since_ns < span.end_ns:
+            limit = min(self.exchange.traits.page_rows, self.key.n_bars(Span(since_ns, span.end_ns)) + 1)
+            try:
+                page = await self.exchange.fetch_candles(self.key.symbol, self.key.bar, since_ns, limit)
+            except UnavailableError as error:
+                self.failures.append((Span(since_ns, span.end_ns), str(error)))
+                return
+            except InputError:
+                await self._note_vanished()
+                return
+            if page.empty:
+                break
+            last_ns = int(page["ts_event_ns"].max())
+            if last_ns < since_ns:
+                reason = f"{self.exchange.name} answered bars before {iso_utc(since_ns)} only, against what was asked"
+                self.failures.append((Span(since_ns, span.end_ns), reason))
+                return
+            self._take(page, span)
+            since_ns = last_ns + 1
+        self.asked.append(span)
+
+    async def _note_vanished(self) -> None:
+        """Tell a symbol that is gone from one that was never there."""
+        try:
+            await self.exchange.describe(self.key.symbol)
+        except NotFoundError:
+            if not len(self.times_ns) and not self._pages:
+                raise
+            self.is_delisted = True
+            return
+        raise InputError(f"{self.exchange.name} lists {self.key.symbol} but has no {self.key.timeframe} bars of it")
+
+    def _take(self, page: pd.DataFrame, span: Span) -> None:
+        times = page["ts_event_ns"]
+        self._pages.append(page[(times >= span.start_ns) & (times < span.end_ns)])
+        self.on_page(self.key.symbol, len(self._pages[-1]))
+        if sum(map(len, self._pages)) >= self.policy.commit_rows:
+            self._store()
+
+    def _store(self) -> None:
+        """Put what was fetched into the history: new bars and corrected ones; keep apart what cannot be true."""
+        if not self._pages:
+            return
+        good, refused = admit(pd.concat(self._pages, ignore_index=True), self.key)
+        self._pages.clear()
+        self._set_aside(refused)
+        if good.empty:
+            return
+        times = good["ts_event_ns"].to_numpy()
+        is_new = ~np.isin(times, self.times_ns, assume_unique=True)
+        is_revised = ~is_new & self._differs(good) if not is_new.all() else ~is_new
+        changed = is_new | is_revised
+        if changed.any():
+            self.history.add(self.key, good[changed].assign(known_ns=self._known_ns(times, is_revised)[changed]))
+        self.n_new += int(is_new.sum())
+        self.n_revised += int(is_revised.sum())
+        self.n_repaired += int((is_new & self._is_late(times)).sum())
+        self.times_ns = np.union1d(self.times_ns, times[is_new])
+
+    def _differs(self, good: pd.DataFrame) -> NDArray[np.bool_]:
+        times = good["ts_event_ns"]
+        span = Span(int(times.iloc[0]), int(times.iloc[-1]) + 1)
+        stored = self.history.versions(self.key, span).drop_duplicates("ts_event_ns", keep="last")
+        stored = stored.set_index("ts_event_ns").reindex(times)
+        columns = list(VALUE_COLUMNS)
+        return np.asarray((stored[columns].to_numpy() != good[columns].to_numpy()).any(axis=1), dtype=bool)
+
+    def _known_ns(self, times: NDArray[np.int64], is_revised: NDArray[np.bool_]) -> NDArray[np.int64]:
+        closes = times + self.key.bar.ns
+        fetched = np.maximum(closes, self.clock.now_ns())
+        return np.where(is_revised | self._is_late(times), fetched, closes)
+
+    def _is_late(self, times: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Mark bars that lie between others which were stored before this collection."""
+        if self.stored_before is None:
+            return np.zeros(len(times), dtype=bool)
+        return np.asarray((times > self.stored_before.start_ns) & (times < self.stored_before.end_ns), dtype=bool)
+
+    def _set_aside(self, refused: pd.DataFrame) -> None:
+        """Write refused rows to a file named by its content, so that the same rows make one file."""
+        if refused.empty:
+            return
+        buffer = io.BytesIO()
+        refused.to_parquet(buffer, index=False)
+        payload = buffer.getvalue()
+        path = self.quarantine_folder / self.key.folder / f"{sha256_bytes(payload)[:16]}.parquet"
+        if path not in self.quarantine:
+            write_bytes(path, payload)
+            self.quarantine.append(path)
+        self.refused_ns |= set(refused["ts_event_ns"].tolist())
+        self.n_refused += len(refused)
+
+
+def open_holes(fetch: SeriesFetch, settled: list[Span]) -> list[Span]:
+    """Return what is missing and not settled."""
+    return [piece for hole in fetch.holes() for piece in without(hole, settled)]
