@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 NS_PER_S = 1_000_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -44,6 +45,20 @@ class FixedClock:
     def advance(self, by_ns: int) -> None:
         """Move the clock forward by `by_ns` nanoseconds."""
         self._now_ns += by_ns
+
+
+def parse_utc(text: str) -> int:
+    """Read an ISO 8601 date or time as nanoseconds UTC, to the microsecond; without an offset it is UTC.
+
+    >>> parse_utc("2024-01-01")
+    1704067200000000000
+
+    Raises:
+        ValueError: the text is no such time.
+    """
+    moment = datetime.fromisoformat(text.strip())
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // timedelta(microseconds=1) * 1_000
 
 
 def iso_utc(ts_ns: int) -> str:

@@ -69,6 +69,18 @@ class CostSettings(_Section):
         return 2 * self.one_side_bps
 
 
+class RecorderSettings(_Section):
+    """The recorder of order books and trades that `ratchet up` runs where symbols are named."""
+
+    source: str = Field("binance://", description="Venue whose order books and trades `ratchet up` records.")
+    symbols: str = Field("", description="Symbols that `ratchet up` records, comma separated; empty: no recorder.")
+
+    @property
+    def symbol_list(self) -> list[str]:
+        """The symbols one by one."""
+        return [symbol.strip() for symbol in self.symbols.split(",") if symbol.strip()]
+
+
 class Settings(BaseSettings):
     """Everything that can be configured; unknown keys fail."""
 
@@ -83,12 +95,23 @@ class Settings(BaseSettings):
     serving: ServingSettings = ServingSettings()
     prefect: PrefectSettings = PrefectSettings()
     mlflow: MlflowSettings = MlflowSettings()
+    recorder: RecorderSettings = RecorderSettings()
     costs: CostSettings = CostSettings()
 
     @property
     def root(self) -> Path:
         """`home` as an absolute path."""
         return self.home.expanduser().resolve()
+
+    @property
+    def history_root(self) -> Path:
+        """Folder of the candle history and its gap ledger."""
+        return self.root / "market" / "candles"
+
+    @property
+    def recordings_root(self) -> Path:
+        """Folder of recorded order books and trades."""
+        return self.root / "market"
 
     @property
     def registry_database_url(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from dataclasses import replace
 
 from prefect import task
@@ -10,10 +11,13 @@ from prefect.cache_policies import NO_CACHE
 
 from ratchet.clock import SystemClock
 from ratchet.data.collection import Collected, collect_from_exchange, collect_from_files
+from ratchet.data.history import CandleHistory, CollectionRequest, SeriesKey
+from ratchet.data.history.cutting import cut_dataset
 from ratchet.data.manifest import DatasetRef
 from ratchet.data.snapshots import load_manifest, save_dataset
 from ratchet.evaluation.turn import RetrainRequest
 from ratchet.exchanges.simulated import SimulatedExchange, SimulatedMarket, SimulatedMarketConfig
+from ratchet.ingestion import collect_history
 from ratchet.market import Timeframe
 from ratchet.registry import open_registry
 from ratchet.settings import Settings, load_settings
@@ -35,20 +39,34 @@ BARS_PER_TURN = 168
 def collect_market_data(request: RetrainRequest) -> DatasetRef:
     """Store what the source has as a raw dataset; only closed candles count."""
     settings = load_settings()
-    timeframe = Timeframe.parse(request.timeframe)
     with narrate("collect") as narration:
-        collected = _collect(settings, request, timeframe)
-        ref = save_dataset(
-            settings.root,
-            collected.candles,
-            source=collected.source,
-            timeframe=timeframe,
-            books=collected.books,
-            trades=collected.trades,
-        )
+        ref = _from_venue(settings, request) if request.is_live else _from_recording(settings, request)
         manifest = load_manifest(ref)
         narration.conclude(f"{sum(manifest.n_rows.values()):,} candles of {', '.join(manifest.symbols)}")
     return ref
+
+
+def _from_venue(settings: Settings, request: RetrainRequest) -> DatasetRef:
+    """Bring the history of a real venue up to date, and cut the dataset from everything that is known now."""
+    clock = SystemClock()
+    wanted = CollectionRequest(source=request.source, symbols=request.symbols, timeframe=request.timeframe)
+    report = collect_history(settings, wanted, clock)
+    keys = [SeriesKey(report.venue, item.symbol, report.timeframe) for item in report.series]
+    with closing(CandleHistory(settings.history_root, clock, read_only=True)) as history:
+        return cut_dataset(settings.root, history, keys, as_of_ns=max(clock.now_ns(), report.as_of_ns))
+
+
+def _from_recording(settings: Settings, request: RetrainRequest) -> DatasetRef:
+    timeframe = Timeframe.parse(request.timeframe)
+    collected = _collect(settings, request, timeframe)
+    return save_dataset(
+        settings.root,
+        collected.candles,
+        source=collected.source,
+        timeframe=timeframe,
+        books=collected.books,
+        trades=collected.trades,
+    )
 
 
 def _collect(settings: Settings, request: RetrainRequest, timeframe: Timeframe) -> Collected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from ratchet.clock import SystemClock
 from ratchet.data.collection import collect_from_files
 from ratchet.errors import RatchetError
 from ratchet.evaluation.turn import AnsweredPrediction, RetrainRequest, TurnReport
-from ratchet.exchanges import SimulatedMarketConfig
+from ratchet.exchanges.factory import open_exchange
 from ratchet.market import Timeframe
 from ratchet.settings import Settings
 
@@ -53,7 +54,7 @@ def _look_at_source(request: RetrainRequest) -> None:
         timeframe, now_ns = Timeframe.parse(request.timeframe), SystemClock().now_ns()
         collect_from_files(request.files_path, symbols=request.symbols, timeframe=timeframe, end_ns=now_ns)
     else:
-        SimulatedMarketConfig.from_url(request.source)
+        asyncio.run(open_exchange(request.source, clock=SystemClock()).close())
 
 
 def _apply(environment: Mapping[str, str | None]) -> None:

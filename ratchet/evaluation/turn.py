@@ -14,9 +14,9 @@ from ratchet.evaluation.gate import GateReport
 from ratchet.evaluation.latency import LatencyReport
 from ratchet.evaluation.validation import ValidationResult
 from ratchet.exchanges import SimulatedMarketConfig
+from ratchet.exchanges.factory import is_exchange_source
 from ratchet.market import Timeframe, parse_symbol
 
-_SOURCE = re.compile(r"^(files:.+|simulated://.*)$")
 _MODEL_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
 
 
@@ -44,8 +44,10 @@ class RetrainRequest(_Frozen):
         Raises:
             InputError: the source, a symbol, the timeframe, the model's name or a number is not usable.
         """
-        if not _SOURCE.match(source):
-            raise InputError(f"source {source!r} is neither files:PATH nor simulated://; see `ratchet run --help`")
+        if not is_exchange_source(source) and not re.match(r"files:.", source):
+            raise InputError(
+                f"source {source!r} is neither files:PATH nor an exchange such as simulated:// or binance://"
+            )
         if model is not None and not _MODEL_NAME.match(model):
             raise InputError(f"model name {model!r} may hold a-z, 0-9, '.', '_' and '-' only, at most 64 characters")
         parsed = tuple(dict.fromkeys(parse_symbol(symbol) for symbol in symbols)) if symbols else None
@@ -65,8 +67,13 @@ class RetrainRequest(_Frozen):
 
     @property
     def source_kind(self) -> str:
-        """`files` or `simulated`."""
+        """`files`, `simulated`, or the name of an exchange."""
         return self.source.partition(":")[0]
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the data come from a venue that goes on trading."""
+        return self.source_kind not in {"files", "simulated"}
 
     @property
     def files_path(self) -> Path:
@@ -81,9 +88,9 @@ class RetrainRequest(_Frozen):
 
     @property
     def market(self) -> str:
-        """What the data are of: `files`, or the simulated market by its seed and signal, whatever its length."""
-        if self.source_kind == "files":
-            return "files"
+        """What the data are of: `files`, a venue, or the simulated market by its seed and signal."""
+        if self.source_kind != "simulated":
+            return f"{self.source_kind}-swap" if "market=swap" in self.source else self.source_kind
         config = SimulatedMarketConfig.from_url(self.source)
         return f"simulated, seed {config.seed}, signal {config.strength:g}"
 

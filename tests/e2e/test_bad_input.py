@@ -97,7 +97,7 @@ def test_bad_input_ends_in_one_clear_line(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["run", "--source", "ftp://x"], "neither files:PATH nor simulated://"),
+        (["run", "--source", "ftp://x"], "neither files:PATH nor an exchange"),
         (["run", "--timeframe", "7x"], "timeframe"),
         (["run", "--symbols", "BTC-USDT"], "not a symbol"),
         (["run", "--model", "../x"], "model name"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -246,7 +247,7 @@ class Faulty(FrameExchange):
 
 def faulty(spoil: Callable[[str, int, pd.DataFrame], pd.DataFrame], frame: pd.DataFrame = TRUTH) -> Faulty:
     exchange = Faulty(frame, HOUR, name="venue", now_ns=END_NS, traits=EMITTING)
-    exchange.spoil = spoil  # type: ignore[method-assign]
+    exchange.spoil = spoil
     return exchange
 
 
@@ -308,12 +309,8 @@ def test_unknown_symbols_and_empty_periods_are_refused(collector: Collector) -> 
     """A misspelt symbol, no start for a new series, and a period without a bar say so and store nothing."""
     with pytest.raises(InputError, match="spelling"):
         collector.collect(venue(TRUTH), ["BTX/USDT"])
-    with pytest.raises(InputError, match="from when"):
-        collector.collect(venue(TRUTH), start_ns=None)
     with pytest.raises(InputError, match="no 1h bar"):
         collector.collect(venue(TRUTH), start_ns=END_NS - 1)
-    with pytest.raises(InputError, match="stored yet"):
-        collector.collect(venue(TRUTH), None)
     assert collector.history.catalog.list_series() == []
 
 
@@ -322,6 +319,12 @@ def test_later_runs_need_no_symbols_and_no_start(collector: Collector) -> None:
     collector.collect(venue(TRUTH, n_bars=50), SYMBOLS[:2])
     collector.collect(venue(TRUTH), None, None)
     assert_stored(collector, TRUTH[TRUTH["symbol"].isin(SYMBOLS[:2])])
+
+
+def test_a_new_series_without_a_start_begins_a_number_of_bars_ago(collector: Collector) -> None:
+    """Nobody has to know a date to begin."""
+    collector.collect(venue(TRUTH), start_ns=None, policy=CollectionPolicy(first_bars=24))
+    assert_stored(collector, TRUTH[TRUTH["ts_event_ns"] >= bar(240 - 24)])
 
 
 def test_extending_backwards_fetches_the_older_bars_only(collector: Collector) -> None:
@@ -341,23 +344,26 @@ def test_many_pages_are_stored_as_they_come(collector: Collector) -> None:
 
 
 HOLE = Span(bar(10), bar(12))
-AROUND = {"first_bar_ns": bar(0), "last_bar_ns": bar(20)}
+
+
+def inside(attempts: int, traits: VenueTraits, **facts: Any) -> HoleEvidence:
+    return HoleEvidence(attempts, traits, first_bar_ns=bar(0), last_bar_ns=bar(20), **facts)
 
 
 @pytest.mark.parametrize(
     ("evidence", "kind"),
     [
-        (HoleEvidence(3, TRADED, error="time-out", **AROUND), GapKind.FETCH_FAILURE),
-        (HoleEvidence(3, QUIET, is_refused=True, **AROUND), GapKind.FETCH_FAILURE),
-        (HoleEvidence(3, TRADED, n_trades=1, n_others=5, **AROUND), GapKind.FETCH_FAILURE),
-        (HoleEvidence(3, TRADED, n_trades=0, n_others=5, **AROUND), GapKind.EXCHANGE_OUTAGE),
-        (HoleEvidence(3, TRADED, n_trades=0, n_others=5, n_others_with_bars=4, **AROUND), GapKind.NO_TRADES),
-        (HoleEvidence(3, TRADED, n_trades=0, **AROUND), GapKind.EXCHANGE_OUTAGE),
-        (HoleEvidence(3, EMITTING, **AROUND), GapKind.FETCH_FAILURE),
-        (HoleEvidence(3, EMITTING, n_others=2, n_others_with_bars=2, **AROUND), GapKind.FETCH_FAILURE),
-        (HoleEvidence(3, EMITTING, n_others=2, **AROUND), GapKind.EXCHANGE_OUTAGE),
-        (HoleEvidence(3, QUIET, **AROUND), GapKind.NO_TRADES),
-        (HoleEvidence(3, QUIET, n_others=2, n_others_with_bars=1, **AROUND), GapKind.NO_TRADES),
+        (inside(3, TRADED, error="time-out"), GapKind.FETCH_FAILURE),
+        (inside(3, QUIET, is_refused=True), GapKind.FETCH_FAILURE),
+        (inside(3, TRADED, n_trades=1, n_others=5), GapKind.FETCH_FAILURE),
+        (inside(3, TRADED, n_trades=0, n_others=5), GapKind.EXCHANGE_OUTAGE),
+        (inside(3, TRADED, n_trades=0, n_others=5, n_others_with_bars=4), GapKind.NO_TRADES),
+        (inside(3, TRADED, n_trades=0), GapKind.EXCHANGE_OUTAGE),
+        (inside(3, EMITTING), GapKind.FETCH_FAILURE),
+        (inside(3, EMITTING, n_others=2, n_others_with_bars=2), GapKind.FETCH_FAILURE),
+        (inside(3, EMITTING, n_others=2), GapKind.EXCHANGE_OUTAGE),
+        (inside(3, QUIET), GapKind.NO_TRADES),
+        (inside(3, QUIET, n_others=2, n_others_with_bars=1), GapKind.NO_TRADES),
         (HoleEvidence(3, QUIET, first_bar_ns=bar(12), last_bar_ns=bar(20)), GapKind.NOT_LISTED),
         (HoleEvidence(3, TRADED, first_bar_ns=bar(12), last_bar_ns=bar(20), n_trades=1), GapKind.FETCH_FAILURE),
         (HoleEvidence(1, QUIET, listed_ns=bar(12), error="time-out"), GapKind.NOT_LISTED),

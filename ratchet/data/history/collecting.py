@@ -22,6 +22,9 @@ from ratchet.errors import InputError
 from ratchet.market.symbols import Timeframe, parse_symbol
 from ratchet.market.venue import Exchange
 
+_FEW_SYMBOLS = 20
+"""A venue that lists no more is collected whole where nothing else is said."""
+
 
 async def collect_new_data(
     exchange: Exchange,
@@ -46,9 +49,10 @@ async def collect_new_data(
     Args:
         exchange: where from.
         history: where to.
-        symbols: which; None stands for every series of this venue and timeframe that was collected before.
+        symbols: which; None stands for every series of this venue and timeframe that was collected before, or for all
+            of a venue that lists a few.
         timeframe: length of the bars.
-        start_ns: earliest open; None stands for what was asked for before.
+        start_ns: earliest open; None stands for what was asked for before, or `policy.first_bars` for a new series.
         end_ns: latest close; None, or a later time, for the venue's own now.
         clock: says when bars are stored and gaps found.
         quarantine_folder: where rows go that cannot be true.
@@ -57,7 +61,7 @@ async def collect_new_data(
         on_page: is told the symbol and the number of bars of each page, for a progress bar.
 
     Raises:
-        InputError: an unknown symbol, no start for a new one, or a period without room for a bar.
+        InputError: an unknown symbol, or a period without room for a bar.
         BusyError: another process collects into the same history.
         UnavailableError: the venue does not even tell its time.
     """
@@ -65,18 +69,19 @@ async def collect_new_data(
         asked_ns = clock.now_ns()
         venue_ns = await exchange.server_time_ns()
         until_ns = venue_ns if end_ns is None else min(end_ns, venue_ns)
+        policy = policy or CollectionPolicy()
         fetches = [
             SeriesFetch(
                 key=key,
-                wanted=_wanted(history, key, start_ns, until_ns),
+                wanted=_wanted(history, key, start_ns, until_ns, policy.first_bars),
                 exchange=exchange,
                 history=history,
                 clock=clock,
-                policy=policy or CollectionPolicy(),
+                policy=policy,
                 quarantine_folder=quarantine_folder,
                 on_page=on_page,
             )
-            for key in _keys(exchange, history, symbols, timeframe)
+            for key in await _keys(exchange, history, symbols, timeframe)
         ]
         await _all(fetches, lambda fetch: _fetch_series(fetch, ask_again=ask_again))
         closed = [gap for fetch in fetches for gap in await _update_ledger(fetch, fetches, ask_again=ask_again)]
@@ -94,34 +99,32 @@ async def collect_new_data(
     return report
 
 
-def _keys(
+async def _keys(
     exchange: Exchange, history: CandleHistory, symbols: Sequence[str] | None, timeframe: Timeframe
 ) -> list[SeriesKey]:
     venue = venue_name(exchange.name)
-    if symbols is not None:
-        wanted = sorted({parse_symbol(symbol) for symbol in symbols})
-        keys = [SeriesKey(venue, symbol, timeframe.text) for symbol in wanted]
-    else:
+    if symbols is None:
         stored = history.catalog.list_series()
-        keys = [key for key in stored if (key.venue, key.timeframe) == (venue, timeframe.text)]
-    if not keys:
-        raise InputError(f"no symbol was asked for, and no {timeframe.text} series of {exchange.name} is stored yet")
-    return keys
+        symbols = [key.symbol for key in stored if (key.venue, key.timeframe) == (venue, timeframe.text)]
+    if not symbols:
+        symbols = await exchange.list_symbols()
+        if len(symbols) > _FEW_SYMBOLS:
+            raise InputError(f"{exchange.name} lists {len(symbols)} symbols; say which to collect")
+    return [SeriesKey(venue, symbol, timeframe.text) for symbol in sorted({parse_symbol(item) for item in symbols})]
 
 
-def _wanted(history: CandleHistory, key: SeriesKey, start_ns: int | None, until_ns: int) -> Span:
+def _wanted(history: CandleHistory, key: SeriesKey, start_ns: int | None, until_ns: int, first_bars: int) -> Span:
     """Return what is wanted of a series from now on: what was, and what is asked for now."""
     before = history.catalog.wanted(key)
-    if start_ns is None and before is None:
-        raise InputError(f"nothing of {key.symbol} {key.timeframe} is stored yet; say from when on it is wanted")
-    first_ns = before.start_ns if start_ns is None and before else int(start_ns or 0)
+    usual_ns = before.start_ns if before else until_ns - first_bars * key.bar.ns
+    first_ns = usual_ns if start_ns is None else start_ns
     asked = key.whole_bars(first_ns, until_ns)
-    if before is None and asked.start_ns == asked.end_ns:
+    if before:
+        return Span(min(before.start_ns, asked.start_ns), max(before.end_ns, asked.end_ns))
+    if asked.start_ns == asked.end_ns:
         period = f"between {iso_utc(first_ns)} and {iso_utc(until_ns)}"
         raise InputError(f"no {key.timeframe} bar of {key.symbol} opens and closes {period}")
-    if before is None:
-        return asked
-    return Span(min(before.start_ns, asked.start_ns), max(before.end_ns, asked.end_ns))
+    return asked
 
 
 async def _all(fetches: Sequence[SeriesFetch], work: Callable[[SeriesFetch], Awaitable[None]]) -> None:

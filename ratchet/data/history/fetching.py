@@ -25,12 +25,14 @@ from ratchet.market.venue import Exchange, Instrument
 class CollectionPolicy:
     """How a collection goes about its work.
 
-    `recheck_bars`: how many of the last stored bars are fetched again, because venues correct them. `confirmations`:
-    how often a hole is asked for again in the same collection. A gap is asked for at each collection until it is
-    attested by `settle_attempts` answers, the last of them `settle_after_ns` or more after its end. `commit_rows`: rows
-    of a series that are held in memory before they are stored. `concurrency`: series fetched at the same time.
+    `first_bars`: how far back a new series begins where no start is given. `recheck_bars`: how many of the last stored
+    bars are fetched again, because venues correct them. `confirmations`: how often a hole is asked for again in the
+    same collection. A gap is asked for at each collection until it is attested by `settle_attempts` answers, the last
+    of them `settle_after_ns` or more after its end. `commit_rows`: rows of a series that are held in memory before they
+    are stored. `concurrency`: series fetched at the same time.
     """
 
+    first_bars: int = 4_000
     recheck_bars: int = 5
     confirmations: int = 2
     settle_after_ns: int = 86_400 * 10**9

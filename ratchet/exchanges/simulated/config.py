@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
-from ratchet.clock import NS_PER_S, iso_utc
+from ratchet.clock import NS_PER_S, iso_utc, parse_utc
 from ratchet.errors import InputError
 from ratchet.market import Timeframe
 
@@ -176,11 +175,6 @@ def _read(url: str, key: str, text: str) -> object:
         raise InputError(f"{url}: {key}={text} cannot be read; write {expected}") from error
 
 
-def _read_time(text: str) -> int:
-    moment = datetime.fromisoformat(text)
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()) * NS_PER_S
-
-
 def _read_number(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
@@ -191,7 +185,7 @@ def _read_number(text: str) -> float:
 _READERS: dict[str, tuple[Callable[[str], object], str]] = {
     "signal": ({"0": False, "1": True}.__getitem__, "0 or 1"),
     "timeframe": (str, "a bar length such as 1h"),
-    "start": (_read_time, "an ISO date such as 2024-01-01"),
+    "start": (parse_utc, "an ISO date such as 2024-01-01"),
     "strength": (_read_number, "a number"),
     "correlation": (_read_number, "a number"),
     "sigma_bps": (_read_number, "a number"),

@@ -1,0 +1,94 @@
+"""From the history to an immutable dataset: the bars as they were known, holes left open unless asked otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ratchet.clock import iso_utc
+from ratchet.data.history.candles import CandleHistory
+from ratchet.data.history.gaps import Gap, GapKind
+from ratchet.data.history.segments import VALUE_COLUMNS
+from ratchet.data.history.series import SeriesKey, Span
+from ratchet.data.manifest import DatasetRef
+from ratchet.data.snapshots import save_dataset
+from ratchet.errors import InputError
+
+
+def cut_dataset(
+    root: Path,
+    history: CandleHistory,
+    keys: Sequence[SeriesKey],
+    *,
+    as_of_ns: int,
+    span: Span | None = None,
+    fill_no_trades: bool = False,
+) -> DatasetRef:
+    """Store the bars of some series as they were known at `as_of_ns`; equal bars give an equal dataset.
+
+    Look-ahead safe: no value is in it that was known later. With `fill_no_trades`, bars in which nobody traded are made
+    up of the close before them, with volume 0 and `is_filled` set; no other gap is ever filled.
+
+    Args:
+        root: the home folder; datasets live in `root/datasets`.
+        history: where the bars are.
+        keys: series of one venue and timeframe.
+        as_of_ns: the time of the knowledge.
+        span: the bars wanted; None for all.
+        fill_no_trades: whether to close gaps of that kind.
+
+    Raises:
+        InputError: the series are of several venues or timeframes, or none has a bar.
+    """
+    places = {(key.venue, key.timeframe) for key in keys}
+    if len(places) != 1:
+        raise InputError(f"a dataset holds series of one venue and timeframe, not of {len(places)}")
+    ((venue, timeframe),) = places
+    candles = history.candles(keys, as_of_ns=as_of_ns, span=span)
+    if candles.empty:
+        names = ", ".join(key.symbol for key in keys)
+        raise InputError(f"the history has no {timeframe} bar of {names} known at {iso_utc(as_of_ns)}; collect first")
+    candles = candles.assign(is_filled=False)
+    if fill_no_trades:
+        gaps = [gap for gap in history.catalog.list_gaps(venue=venue, timeframe=timeframe) if _may_be_filled(gap)]
+        candles = fill_quiet_bars(candles, gaps)
+    return save_dataset(
+        root,
+        candles,
+        source=venue,
+        timeframe=keys[0].bar,
+        made_by=f"collect {venue} {timeframe}" + (", bars without trades filled" if fill_no_trades else ""),
+        made_at_ns=as_of_ns,
+    )
+
+
+def fill_quiet_bars(candles: pd.DataFrame, gaps: Sequence[Gap]) -> pd.DataFrame:
+    """Return the candles with the bars of `gaps` made up of the close before them, volume 0 and `is_filled` True.
+
+    `candles` has `CANDLE_COLUMNS`, `known_ns` and `is_filled`. A made-up bar is known at its close. A gap without a bar
+    before it, or of a symbol that is not there, stays open.
+    """
+    rows = dict(list(candles.groupby("symbol", sort=False)))
+    made = [_made_up(rows[gap.symbol], gap) for gap in gaps if gap.symbol in rows]
+    parts = [candles, *(part for part in made if part is not None)]
+    if len(parts) == 1:
+        return candles
+    return pd.concat(parts, ignore_index=True).sort_values(["symbol", "ts_event_ns"], ignore_index=True)
+
+
+def _may_be_filled(gap: Gap) -> bool:
+    return gap.kind is GapKind.NO_TRADES
+
+
+def _made_up(rows: pd.DataFrame, gap: Gap) -> pd.DataFrame | None:
+    before = np.searchsorted(rows["ts_event_ns"].to_numpy(), gap.start_ns) - 1
+    if before < 0:
+        return None
+    close = float(rows["close"].iloc[before])
+    bar_ns = (gap.end_ns - gap.start_ns) // gap.n_bars
+    opens = np.arange(gap.start_ns, gap.end_ns, bar_ns, dtype=np.int64)
+    made = pd.DataFrame({"symbol": gap.symbol, "ts_event_ns": opens, **dict.fromkeys(VALUE_COLUMNS, close)})
+    return made.assign(volume=0.0, known_ns=opens + bar_ns, is_filled=True)

@@ -1,0 +1,8 @@
+"""Where venues meet the store: an exchange opened by its URL, and what it says written down.
+
+`ratchet.exchanges` knows no files and `ratchet.data` no venues; here the two meet, for the CLI and for tasks.
+"""
+
+from ratchet.ingestion.candles import collect_history
+
+__all__ = ["collect_history"]
