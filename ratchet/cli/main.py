@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from ratchet import __version__
-from ratchet.cli import registry_commands
+from ratchet.cli import data_commands, registry_commands
 from ratchet.cli.output import stdout_console
 from ratchet.errors import RatchetError
 from ratchet.settings import load_settings, silence_telemetry
@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.add_typer(data_commands.app, name="data")
 app.add_typer(registry_commands.app, name="registry")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
@@ -59,7 +60,7 @@ def version() -> None:
 def run(
     source: Annotated[
         str,
-        typer.Option(help="files:PATH for your own candles, or simulated:// (options: ?seed=7&signal=0&shift=3000)."),
+        typer.Option(help="files:PATH, simulated:// (?seed=7&signal=0&shift=3000), or a venue such as binance://."),
     ] = "simulated://",
     symbols: Annotated[str | None, typer.Option(help="Comma separated, for example BTC/USDT,ETH/USDT.")] = None,
     timeframe: Annotated[str, typer.Option(help="Length of one bar, for example 15m, 1h, 1d.")] = "1h",

@@ -3,6 +3,7 @@
 `ratchet.exchanges` knows no files and `ratchet.data` no venues; here the two meet, for the CLI and for tasks.
 """
 
+from ratchet.ingestion.books import record_books, replay_recording
 from ratchet.ingestion.candles import collect_history
 
-__all__ = ["collect_history"]
+__all__ = ["collect_history", "record_books", "replay_recording"]

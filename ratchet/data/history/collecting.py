@@ -80,6 +80,7 @@ async def collect_new_data(
                 policy=policy,
                 quarantine_folder=quarantine_folder,
                 on_page=on_page,
+                begins_at_listing=start_ns is None and history.catalog.wanted(key) is None,
             )
             for key in await _keys(exchange, history, symbols, timeframe)
         ]

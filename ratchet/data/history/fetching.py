@@ -53,6 +53,8 @@ class SeriesFetch:
     policy: CollectionPolicy
     quarantine_folder: Path
     on_page: Callable[[str, int], None]
+    begins_at_listing: bool = False
+    """Whether nothing before the symbol's listing is wanted."""
 
     instrument: Instrument | None = None
     is_delisted: bool = False
@@ -84,8 +86,13 @@ class SeriesFetch:
             if self.stored_before is None:
                 raise InputError(f"{error}; check the spelling") from error
             self.is_delisted = True
+            return
         except UnavailableError:
             self.instrument = None  # then nothing is known about its listing; fetching will tell more
+            return
+        if self.begins_at_listing and self.instrument.listed_ns is not None:
+            listed_ns = self.key.first_open_ns(self.instrument.listed_ns)
+            self.wanted = Span(min(max(self.wanted.start_ns, listed_ns), self.wanted.end_ns), self.wanted.end_ns)
 
     def holes(self) -> list[Span]:
         """Return what is missing of what is wanted."""
