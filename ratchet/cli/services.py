@@ -22,6 +22,7 @@ PREFECT_SERVER = "prefect-server"
 PREFECT_WORKER = "prefect-worker"
 MLFLOW = "mlflow"
 MODEL_SERVER = "model-server"
+RECORDER = "recorder"
 
 WORK_POOL = "ratchet"
 """The process work pool that `prefect.yaml` deploys to."""
@@ -35,7 +36,7 @@ _FOREIGN_PREFECT = ("PREFECT_PROFILE", "PREFECT_PROFILES_PATH", "PREFECT_API_KEY
 
 @dataclass(frozen=True)
 class Service:
-    """Where a service of `ratchet up` listens; the worker listens nowhere."""
+    """Where a service of `ratchet up` listens; the worker and the recorder listen nowhere."""
 
     name: str
     host: str | None = None
@@ -77,6 +78,7 @@ def list_services(settings: Settings) -> tuple[Service, ...]:
             port_variable="RATCHET_SERVING__PORT",
         ),
         Service(PREFECT_WORKER),
+        *([Service(RECORDER)] if settings.recorder.symbol_list else []),
     )
 
 
@@ -213,6 +215,7 @@ def _command(name: str, settings: Settings) -> list[str]:
         MLFLOW: _mlflow_command,
         MODEL_SERVER: model_server_command,
         PREFECT_WORKER: _worker_command,
+        RECORDER: _recorder_command,
     }
     return commands[name](settings)
 
@@ -225,6 +228,11 @@ def _prefect_server_command(settings: Settings) -> list[str]:
 def _worker_command(settings: Settings) -> list[str]:
     who = ("--api-url", prefect_api_url(settings), "--pool", WORK_POOL, "--name", worker_name())
     return [sys.executable, "-m", "ratchet.cli.worker", *who]
+
+
+def _recorder_command(settings: Settings) -> list[str]:
+    what = ("--source", settings.recorder.source, "--symbols", settings.recorder.symbols)
+    return [sys.executable, "-m", "ratchet.cli", "data", "record", *what]
 
 
 def _mlflow_command(settings: Settings) -> list[str]:

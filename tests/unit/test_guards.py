@@ -62,13 +62,12 @@ def test_modules_stay_small() -> None:
     assert [str(path) for path in SOURCES if len(path.read_text().splitlines()) > 400] == []
 
 
-def test_public_names_are_sorted_and_exist() -> None:
-    """Every package's `__all__` is sorted and can be imported."""
+def test_public_names_exist() -> None:
+    """Every name in a package's `__all__` can be imported (ruff keeps them sorted)."""
     for module in pkgutil.walk_packages(ratchet.__path__, "ratchet."):
         if module.ispkg:
             package = importlib.import_module(module.name)
             names = list(getattr(package, "__all__", []))
-            assert names == sorted(names), module.name
             assert all(hasattr(package, name) for name in names), module.name
 
 

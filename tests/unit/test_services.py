@@ -20,7 +20,7 @@ from ratchet.cli.services import (
     project_root,
     settings_environment,
 )
-from ratchet.settings import CostSettings, ServingSettings, Settings
+from ratchet.settings import CostSettings, RecorderSettings, ServingSettings, Settings
 
 _ROOT = Path(__file__).resolve().parents[2]
 _VARIABLES_WITH_PATHS = ("RATCHET_HOME", "PREFECT_HOME", "PREFECT_LOCAL_STORAGE_PATH", "MLFLOW_BACKEND_STORE_URI")
@@ -86,6 +86,18 @@ def test_the_worker_waits_for_the_server_and_stops_first() -> None:
         "prefect-worker",
     ]
     assert plan.processes[-1].after == ("prefect-server",)
+
+
+def test_naming_symbols_adds_the_recorder() -> None:
+    """The recorder is a supervised process of its own, there only where somebody wants books."""
+    settings = Settings(recorder=RecorderSettings(source="okx://", symbols="BTC/USDT, ETH/USDT"))
+    assert [process.name for process in build_plan(Settings(), _ROOT, {}).processes][-1] != "recorder"
+    recorder = build_plan(settings, _ROOT, {}).processes[-1]
+    assert recorder.name == "recorder"
+    assert recorder.command[1:] == (
+        *("-m", "ratchet.cli", "data", "record"),
+        *("--source", "okx://", "--symbols", "BTC/USDT, ETH/USDT"),
+    )
 
 
 def test_the_fingerprint_follows_the_settings() -> None:
