@@ -178,7 +178,7 @@ class SeriesFetch:
         if good.empty:
             return
         times = good["ts_event_ns"].to_numpy()
-        is_new = ~np.isin(times, self.times_ns, assume_unique=True)
+        is_new = self._is_new(times)
         is_revised = ~is_new & self._differs(good) if not is_new.all() else ~is_new
         changed = is_new | is_revised
         if changed.any():
@@ -186,7 +186,17 @@ class SeriesFetch:
         self.n_new += int(is_new.sum())
         self.n_revised += int(is_revised.sum())
         self.n_repaired += int((is_new & self._is_late(times)).sum())
-        self.times_ns = np.union1d(self.times_ns, times[is_new])
+        self._remember(times[is_new])
+
+    def _is_new(self, times: NDArray[np.int64]) -> NDArray[np.bool_]:
+        if not len(self.times_ns) or times[0] > self.times_ns[-1]:  # the usual way to grow
+            return np.ones(len(times), dtype=bool)
+        return ~np.isin(times, self.times_ns, assume_unique=True)
+
+    def _remember(self, times: NDArray[np.int64]) -> None:
+        together = np.concatenate([self.times_ns, times])
+        is_appended = not len(self.times_ns) or not len(times) or times[0] > self.times_ns[-1]
+        self.times_ns = together if is_appended else np.sort(together)
 
     def _differs(self, good: pd.DataFrame) -> NDArray[np.bool_]:
         times = good["ts_event_ns"]
