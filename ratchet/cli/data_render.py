@@ -14,6 +14,7 @@ from rich.table import Table
 from ratchet.clock import iso_utc
 from ratchet.data.books import RecordingReport
 from ratchet.data.history import CollectionReport, Gap, GapKind
+from ratchet.data.quality import QualityReport
 from ratchet.data.snapshots import StoredDataset
 
 _KIND_STYLE = {
@@ -22,6 +23,7 @@ _KIND_STYLE = {
     GapKind.NO_TRADES: "cyan",
     GapKind.NOT_LISTED: "dim",
 }
+_SEVERITY_STYLE = {"critical": "bold red", "row": "yellow", "warn": "dim"}
 _FULL = 0.999
 _A_WEEK_MS = 7 * 86_400_000  # further away it is no clock that is wrong but a market of another time
 
@@ -107,6 +109,23 @@ def render_datasets(console: Console, datasets: Sequence[StoredDataset]) -> None
         names = ", ".join(manifest.symbols[:4]) + (", ..." if len(manifest.symbols) > 4 else "")
         table.add_row(manifest.digest[:16], escape(manifest.source), manifest.timeframe, names, n_rows, *bounds)
     console.print(table)
+
+
+def render_quality(console: Console, reports: Sequence[QualityReport]) -> None:
+    """Print the quality gate's verdicts."""
+    for report in reports:
+        verdict = "[green]passed[/green]" if report.passed else "[red]failed[/red]"
+        counts = f"{report.n_rows:,} rows judged by {report.engine}, {report.n_quarantined:,} to quarantine"
+        console.print(f"{report.table}: {verdict}; {counts}", soft_wrap=True)
+        for failure in report.failures:
+            line = f"{failure.check}, {failure.n_rows:,} {failure.subject}s: {failure.reason}"
+            console.print(
+                f"  [{_SEVERITY_STYLE[failure.severity]}]{failure.severity}[/] {escape(line)}", soft_wrap=True
+            )
+            for example in failure.sample[:2]:
+                console.print(f"    {escape(example)}", style="dim", soft_wrap=True)
+        if report.docs_path:
+            console.print(f"  Data Docs: {report.docs_path}", soft_wrap=True)
 
 
 def _table(*columns: str) -> Table:

@@ -86,6 +86,28 @@ def save(
 
 
 @app.command()
+def validate(
+    dataset: DatasetArgument,
+    reference: Annotated[
+        str | None, typer.Option(help="Another dataset, of a second venue, to compare closes with.")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto, great_expectations or vectorized.")] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Let the quality gate judge a dataset; rows that fail go to quarantine, and the exit code is 3."""
+    from ratchet.cli.data_render import render_quality  # noqa: PLC0415
+    from ratchet.cli.judging import judge_dataset  # noqa: PLC0415
+
+    settings = load_settings()
+    other = find_dataset(settings, reference) if reference else None
+    reports = judge_dataset(settings, find_dataset(settings, dataset), reference=other, engine=engine)
+    if as_json:
+        print_json([report.model_dump(mode="json") for report in reports])
+    else:
+        render_quality(_OUT, reports)
+
+
+@app.command()
 def merge(
     dataset: DatasetArgument,
     files: Annotated[Path, typer.Argument(help="A file or folder of candles, or the digest of another dataset.")],
