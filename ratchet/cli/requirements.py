@@ -56,7 +56,7 @@ REQUIREMENTS = (
     Requirement("aiohttp", "collect", "3.12"),
     Requirement("ccxt", "collect", "4.5.64", "4.5.65", conflict="it pins exact versions that others do not accept"),
     Requirement("matplotlib", "collect", "3.10"),
-    Requirement("plotext", "collect", "5.3"),
+    Requirement("plotext", "collect", "6.1", "7"),
     Requirement("great-expectations", "validate", "1.24", "2"),
     Requirement("mlflow", "track", "3.11.1", "4", "CVE-2026-0545, CVE-2026-2651, CVE-2026-4137"),
     Requirement("torch", "train", "2.10", None, "CVE-2026-24747"),
