@@ -576,6 +576,6 @@ def test_traits_are_those_of_the_venues() -> None:
         "binance": VenueTraits(True, True, None, 1_000),
         "bybit": VenueTraits(True, False, None, 1_000),
         "coinbase": VenueTraits(False, False, None, 300),
-        "kraken": VenueTraits(False, True, 720, 720),
+        "kraken": VenueTraits(True, True, 720, 720),
         "okx": VenueTraits(True, False, None, 300),
     }
