@@ -44,9 +44,11 @@ def look_at(
         gaps = history.catalog.list_gaps(venue=key.venue, symbol=key.symbol, timeframe=key.timeframe)
     if candles.empty:
         raise NotFoundError(f"{key.symbol}: no bar between {iso_utc(span.start_ns)} and {iso_utc(span.end_ns)}")
-    inside = [gap for gap in gaps if gap.span.overlaps(span)]
+    inside = gap_frame([gap for gap in gaps if gap.span.overlaps(span)])
+    bounds = ["start_ns", "end_ns"]
+    inside[bounds] = inside[bounds].clip(span.start_ns, span.end_ns)
     title = f"{key.symbol} {key.timeframe}, {key.venue}: {iso_utc(span.start_ns)} to {iso_utc(span.end_ns)}"
-    return SeriesView(title, candles, gap_frame(inside))
+    return SeriesView(title, candles, inside)
 
 
 def _find(history: CandleHistory, symbol: str, venue: str | None, timeframe: str) -> SeriesKey:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_deployments_pass_parameters_that_the_flow_has() -> None:
     """Every schedule and trigger of prefect.yaml names parameters of the flow it starts."""
-    flows = {"flows.retrain.retrain": retrain, "flows.collect.collect": collect}
+    flows: dict[str, Any] = {"flows.retrain.retrain": retrain, "flows.collect.collect": collect}
     for deployment in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
         known = set(inspect.signature(flows[deployment["entrypoint"]].fn).parameters)
         for start in [*deployment.get("schedules", []), *deployment.get("triggers", []), deployment]:
