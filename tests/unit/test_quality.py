@@ -10,12 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
-from ratchet.data import expectations
-from ratchet.data.checks import failures_of, row_checks, with_time_columns
-from ratchet.data.expectations import GreatExpectationsGate
-from ratchet.data.quality import QualityReport, validate_data_quality
-from ratchet.errors import ConfigurationError, DataQualityError
+from ratchet.data.quality import (
+    GreatExpectationsGate,
+    QualityPolicy,
+    QualityReport,
+    expectations,
+    validate_data_quality,
+)
+from ratchet.data.quality.candles import candle_suite
+from ratchet.data.quality.checks import broken_checks
+from ratchet.data.quality.rows import Rows
+from ratchet.errors import DataQualityError
 from ratchet.market import Timeframe
 from tests.candle_paths import HOUR, START_NS, random_candles
 
@@ -41,9 +48,9 @@ def _with(candles: pd.DataFrame, row: int, **values: float) -> pd.DataFrame:
 
 def _broken(candles: pd.DataFrame, timeframe: Timeframe = HOUR) -> dict[str, list[int]]:
     """Return the rows that break each check, by the check's name."""
-    rows = with_time_columns(candles, timeframe)
+    suite = candle_suite(timeframe, QualityPolicy())
     found: dict[str, list[int]] = {}
-    for check, positions in failures_of(rows, row_checks(timeframe)):
+    for check, positions in broken_checks(Rows(candles, suite.derived), suite.checks):
         found[check.name] = sorted({*found.get(check.name, []), *positions.tolist()})
     return found
 
@@ -61,12 +68,13 @@ DEFECTS: dict[str, tuple[pd.DataFrame, dict[str, list[int]]]] = {
     "a low inside the bar": (_with(CANDLES, 7, high=1e6, low=1e6), {"low_is_lowest": [7]}),
     "a negative volume": (_with(CANDLES, 7, volume=-0.5), {"volume_not_negative": [7]}),
     "a negative price": (_with(CANDLES, 7, low=-1.0), {"positive_price": [7]}),
-    "a price of zero": (_with(CANDLES, 7, open=0.0, low=0.0), {"positive_price": [7]}),
+    "a price of zero": (_with(CANDLES, 7, open=0.0, low=0.0), {"zero_price": [7]}),
     "minus infinity": (_with(CANDLES, 7, low=-np.inf), {"positive_price": [7], "finite": [7]}),
     "a duplicate bar": (pd.concat([CANDLES.iloc[:8], CANDLES.iloc[7:]]), {"unique_bar": [7, 8]}),
     "a time off the grid": (_with(CANDLES, 7, ts_event_ns=START_NS + 7 * HOUR.ns + 1), {"on_grid": [7]}),
     "a broken order": (SWAPPED, {"ascending": [8]}),
-    "no symbol": (_with(CANDLES, 7, symbol=np.nan), {"symbol_named": [7]}),
+    "no symbol": (_with(CANDLES, 7, symbol=np.nan), {"symbol_named": [7], "missing_bars": [8]}),
+    "an outage": (CANDLES.drop(index=[7, 8]), {"missing_bars": [7]}),
     "symbols in turns": (CANDLES.sort_values("ts_event_ns", kind="stable"), {}),
 }
 
@@ -108,7 +116,9 @@ def test_bad_rows_are_quarantined_with_their_reasons(root: Path) -> None:
     """Every kind of defective row goes to quarantine with all its reasons, the others pass in their order."""
     candles = _with(_with(_with(CANDLES, 3, close=np.nan), 4, high=np.inf, volume=-1), 5, high=1e-3, low=1e-3)
     candles = _with(candles, 306, high=1e6, low=1e6)
-    report, good, quarantined = GreatExpectationsGate(root, 4 / 600).check(candles, timeframe=HOUR)
+    report, good, quarantined = GreatExpectationsGate(root, QualityPolicy(max_quarantined_share=4 / 600)).check(
+        candles, timeframe=HOUR
+    )
     assert report.passed
     assert quarantined["reason"].tolist() == [
         "not_missing: close is missing",
@@ -127,7 +137,9 @@ def test_critical_defects_fail_the_gate(root: Path) -> None:
     """Every critical check fails the gate by its name, and the rows concerned are kept apart."""
     candles = pd.concat([_with(SWAPPED, 20, low=-np.inf), CANDLES.iloc[[599]]], ignore_index=True)
     candles = _with(_with(candles, 30, symbol=np.nan), 40, ts_event_ns=START_NS + 40 * HOUR.ns + 5)
-    report, good, quarantined = GreatExpectationsGate(root, 0.1).check(candles, timeframe=HOUR)
+    report, good, quarantined = GreatExpectationsGate(root, QualityPolicy(max_quarantined_share=0.1)).check(
+        candles, timeframe=HOUR
+    )
     assert not report.passed
     assert _critical(report) == {"ascending", "positive_price", "unique_bar", "symbol_named", "on_grid"}
     pd.testing.assert_frame_equal(
@@ -139,21 +151,24 @@ def test_critical_defects_fail_the_gate(root: Path) -> None:
 def test_too_many_bad_rows_fail_the_gate(root: Path) -> None:
     """One row more than the allowed share fails, and the report says by how much; a share that is none is refused."""
     candles = CANDLES.assign(volume=CANDLES["volume"].mask(CANDLES.index < 4))
-    report, _, quarantined = GreatExpectationsGate(root, 3.9 / 600).check(candles, timeframe=HOUR)
+    report, _, quarantined = GreatExpectationsGate(root, QualityPolicy(max_quarantined_share=3.9 / 600)).check(
+        candles, timeframe=HOUR
+    )
     assert _critical(report) == {"quarantined_share"}
     assert "4 of 600 rows are bad (0.67%); at most 0.65% may be" in report.failures[-1].reason
     assert len(quarantined) == 4
-    with pytest.raises(ConfigurationError, match="share"):
-        GreatExpectationsGate(root, max_quarantined_share=1.5)
+    with pytest.raises(ValidationError, match="share"):
+        QualityPolicy(max_quarantined_share=1.5)
 
 
 def test_rows_that_only_the_engine_finds_fail_the_gate(root: Path) -> None:
     """Where a check overlooks rows that Great Expectations finds, the difference is a critical failure."""
-    checks = row_checks(HOUR)
-    rows = with_time_columns(_with(CANDLES, 7, low=-1.0), HOUR)
-    verdicts, _ = GreatExpectationsGate(root)._run(rows, "candles", checks)
-    assert expectations._disagreements(verdicts, checks, failures_of(rows, checks)) == []
-    (failure,) = expectations._disagreements(verdicts, checks, [])
+    suite = candle_suite(HOUR, QualityPolicy())
+    rows = Rows(_with(CANDLES, 7, low=-1.0), suite.derived)
+    frame = expectations._with_derived(rows, suite)
+    verdicts, _ = GreatExpectationsGate(root)._run(frame, suite, suite.checks)
+    assert expectations._disagreements(verdicts, suite.checks, broken_checks(rows, suite.checks)) == []
+    (failure,) = expectations._disagreements(verdicts, suite.checks, [])
     assert (failure.check, failure.severity) == ("engine_agreement", "critical")
     assert failure.reason == "Great Expectations gives 1 rows for positive_price, the check itself 0 rows"
 
@@ -222,7 +237,7 @@ def test_the_engine_is_loaded_and_heard_only_when_used(tmp_path: Path) -> None:
     script = f"""
 import socket, sys
 from pathlib import Path
-from ratchet.data.expectations import GreatExpectationsGate
+from ratchet.data.quality import GreatExpectationsGate
 from tests.candle_paths import HOUR, random_candles
 assert "great_expectations" not in sys.modules
 def refuse(*args, **kwargs):

@@ -8,9 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ratchet.data.expectations import GreatExpectationsGate
 from ratchet.data.files import read_candle_files
-from ratchet.data.quality import validate_data_quality
+from ratchet.data.quality import GreatExpectationsGate, validate_data_quality
 from ratchet.data.snapshots import load_candles, save_dataset
 from ratchet.errors import InputError
 from ratchet.market import Timeframe

@@ -1,6 +1,6 @@
 """The quality gate on Great Expectations: suite, checkpoint and Data Docs below one folder.
 
-Each check of `ratchet.data.checks` is one expectation. The engine's verdict is compared, row by row, with the rows that
+Each check of a suite is one expectation. The engine's verdict is compared, row by row, with the rows that
 the check itself finds; the gate passes only where both agree, so neither can be wrong alone. The suites are code: the
 context's configuration is written anew at each run, which also makes a half-written one harmless, and only results and
 Data Docs are kept.
@@ -19,26 +19,16 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from ratchet.data.checks import (
-    AtLeast,
-    Between,
-    Present,
-    RowCheck,
-    Rule,
-    Unique,
-    column_types,
-    describe_failure,
-    failures_of,
-    row_checks,
-    row_reasons,
-    table_failures,
-    with_time_columns,
-)
-from ratchet.data.quality import Failure, QualityReport
+from ratchet.data.quality.books import book_suite
+from ratchet.data.quality.candles import candle_suite
+from ratchet.data.quality.checks import Broken, Check, Result, Suite, judge
+from ratchet.data.quality.policy import QualityPolicy
+from ratchet.data.quality.report import Failure
+from ratchet.data.quality.rows import Rows
+from ratchet.data.quality.rules import AtLeast, Between, OneOf, Other, Present, Rule, Unique
+from ratchet.data.quality.trades import trade_suite
 from ratchet.errors import ArtifactError, ConfigurationError
-from ratchet.market.candles import CANDLE_COLUMNS
 from ratchet.market.symbols import Timeframe
 
 _REWRITTEN = (
@@ -49,7 +39,6 @@ _RESULT_FORMAT = {"result_format": "COMPLETE", "return_unexpected_index_query": 
 # Great Expectations keeps the open context in a global of the process.
 _one_context = threading.Lock()
 
-Broken = Sequence[tuple[RowCheck, NDArray[np.int64]]]
 Verdicts = dict[tuple[str, str], Any]
 """What Great Expectations found, by name and columns of the check."""
 
@@ -58,61 +47,61 @@ class GreatExpectationsGate:
     """A `QualityGate` that leaves HTML pages for people.
 
     Rows with defects (a missing or infinite number, a high or low inside the bar, a negative volume) are quarantined as
-    long as their share is at most `max_quarantined_share`; above it, and for every other defect, the gate fails.
+    long as their share is at most the policy's; above it, and for every critical defect, the gate fails.
 
     Args:
         root: folder of the context; made where absent, and shared safely by several processes.
-        max_quarantined_share: largest share of rows that may be quarantined, 0 to 1.
+        policy: the thresholds.
         n_kept_runs: of how many runs results and pages are kept; each one slows the Data Docs' index by 20 ms.
     """
 
-    def __init__(self, root: Path, max_quarantined_share: float = 0.005, *, n_kept_runs: int = 50) -> None:
-        if not 0 <= max_quarantined_share <= 1:
-            raise ConfigurationError(f"max_quarantined_share is a share from 0 to 1, not {max_quarantined_share}")
+    def __init__(
+        self,
+        root: Path,
+        policy: QualityPolicy = QualityPolicy(),  # noqa: B008 - it is frozen
+        *,
+        n_kept_runs: int = 50,
+    ) -> None:
         self._root = root.expanduser().resolve()
-        self._max_share = max_quarantined_share
+        self._policy = policy
         self._n_kept_runs = max(n_kept_runs, 1)
 
-    def check(self, candles: pd.DataFrame, *, timeframe: Timeframe) -> tuple[QualityReport, pd.DataFrame, pd.DataFrame]:
+    def check(
+        self,
+        candles: pd.DataFrame,
+        *,
+        timeframe: Timeframe,
+        reference: pd.DataFrame | None = None,
+        now_ns: int | None = None,
+    ) -> Result:
         """Judge candles; see `QualityGate.check`.
 
         Raises:
             ConfigurationError: Great Expectations is not installed.
             ArtifactError: the folder of the context cannot be used.
+            InputError: the reference is no candle frame.
         """
-        defects = table_failures(candles)
-        if defects:
-            return self._judge_table(candles, defects)
-        rows = with_time_columns(candles, timeframe)
-        checks = row_checks(timeframe)
-        broken = failures_of(rows, checks)
-        verdicts, docs_path = self._run(rows, "candles", checks)
-        disagreements = _disagreements(verdicts, checks, broken)
-        failures = [*(describe_failure(rows, check, positions) for check, positions in broken), *disagreements]
-        reasons = row_reasons(len(rows), broken)
-        is_bad = reasons != ""
-        failures += self._share_failure(int(is_bad.sum()), len(rows))
-        report = _report(len(rows), int(is_bad.sum()), failures, docs_path)
-        return report, _part(candles, ~is_bad), _part(candles, is_bad).assign(reason=reasons[is_bad])
+        return self._judge(candles, candle_suite(timeframe, self._policy, reference=reference, now_ns=now_ns))
 
-    def _judge_table(
-        self, candles: pd.DataFrame, defects: list[Failure]
-    ) -> tuple[QualityReport, pd.DataFrame, pd.DataFrame]:
-        there = candles.loc[:, [name for name in CANDLE_COLUMNS if name in candles]].reset_index(drop=True)
-        _, docs_path = self._run(there, "candle_table", ())
-        report = _report(len(candles), len(candles), defects, docs_path)
-        quarantined = candles.reset_index(drop=True).assign(reason="; ".join(defect.reason for defect in defects))
-        return report, candles.iloc[:0].reset_index(drop=True), quarantined
+    def check_books(self, books: pd.DataFrame) -> Result:
+        """Judge order books; see `QualityGate.check_books`. Raises as `check`."""
+        return self._judge(books, book_suite(self._policy))
 
-    def _share_failure(self, n_bad: int, n_rows: int) -> list[Failure]:
-        if n_bad <= self._max_share * n_rows:
-            return []
-        reason = f"{n_bad} of {n_rows} rows are bad ({n_bad / n_rows:.2%}); at most {self._max_share:.2%} may be"
-        return [
-            Failure(check="quarantined_share", column="", n_rows=n_bad, sample=(), reason=reason, severity="critical")
-        ]
+    def check_trades(self, trades: pd.DataFrame) -> Result:
+        """Judge trades; see `QualityGate.check_trades`. Raises as `check`."""
+        return self._judge(trades, trade_suite(self._policy))
 
-    def _run(self, rows: pd.DataFrame, name: str, checks: Sequence[RowCheck]) -> tuple[Verdicts, str]:
+    def _judge(self, table: pd.DataFrame, suite: Suite) -> Result:
+        def witness(rows: Rows | None, broken: Broken) -> tuple[list[Failure], str | None]:
+            if rows is None:
+                there = table.loc[:, [name for name in suite.types if name in table]].reset_index(drop=True)
+                return [], self._run(there, suite, ())[1]
+            verdicts, docs_path = self._run(_with_derived(rows, suite), suite, suite.checks)
+            return _disagreements(verdicts, suite.checks, broken), docs_path
+
+        return judge(table, suite, engine="great_expectations", witness=witness)
+
+    def _run(self, rows: pd.DataFrame, suite: Suite, checks: Sequence[Check]) -> tuple[Verdicts, str]:
         """Run the checkpoint; return its verdicts and the path of the HTML page."""
         try:
             import great_expectations.exceptions as gx_errors  # noqa: PLC0415 - seconds that only this gate may cost
@@ -120,42 +109,49 @@ class GreatExpectationsGate:
             raise ConfigurationError(
                 "Great Expectations is not installed; run pip install 'ratchet[validate]'"
             ) from error
+        name = suite.table if checks else f"{suite.table}_table"
         with _one_context, _only_user(self._root):
             try:
                 _tidy(self._root / "gx", self._n_kept_runs)
-                return _run_checkpoint(self._root, rows, name, self._expectations(checks))
+                return _run_checkpoint(self._root, rows, name, _expectations(suite, checks))
             except (gx_errors.GreatExpectationsError, OSError) as error:
                 cause = " ".join(str(error).split())[:200]
                 raise ArtifactError(f"{self._root}: the quality context failed ({cause}); remove the folder") from error
 
-    def _expectations(self, checks: Sequence[RowCheck]) -> list[Any]:
-        mostly = {"critical": 1.0, "row": 1.0 - self._max_share}
-        severity = {"critical": "critical", "row": "warning"}
-        return _table_expectations() + [
-            _expectation(
-                check.rule,
-                mostly=mostly[check.severity],
-                severity=severity[check.severity],
-                notes=check.reason,
-                meta={"check": check.name, "column": check.column},
-            )
-            for check in checks
-        ]
+
+def _with_derived(rows: Rows, suite: Suite) -> pd.DataFrame:
+    """Return the columns of the suite and the derived ones that its rules judge, with a fresh index."""
+    judged = dict.fromkeys(check.rule.column for check in suite.checks)
+    return pd.DataFrame({name: rows.dense(name) for name in dict.fromkeys((*suite.types, *judged))}, copy=False)
 
 
-def _table_expectations() -> list[Any]:
+def _expectations(suite: Suite, checks: Sequence[Check]) -> list[Any]:
+    mostly = {"critical": 1.0, "row": 1.0 - suite.max_quarantined_share, "warn": 1.0}
+    severity = {"critical": "critical", "row": "warning", "warn": "info"}
+    return _table_expectations(suite) + [
+        _expectation(
+            check.rule,
+            mostly=mostly[check.severity],
+            severity=severity[check.severity],
+            notes=check.reason,
+            meta={"check": check.name, "column": check.column},
+        )
+        for check in checks
+    ]
+
+
+def _table_expectations(suite: Suite) -> list[Any]:
     import great_expectations.expectations as gxe  # noqa: PLC0415
 
     exist = [
-        gxe.ExpectColumnToExist(column=name, meta={"check": "column_present", "column": name})
-        for name in CANDLE_COLUMNS
+        gxe.ExpectColumnToExist(column=name, meta={"check": "column_present", "column": name}) for name in suite.types
     ]
     typed = [
         gxe.ExpectColumnValuesToBeInTypeList(
             column=name, type_list=list(types), meta={"check": "column_type", "column": name}
         )
-        for name in CANDLE_COLUMNS
-        if (types := column_types(name))
+        for name, types in suite.types.items()
+        if types
     ]
     filled = gxe.ExpectTableRowCountToBeBetween(min_value=1, meta={"check": "not_empty", "column": ""})
     return [*exist, *typed, filled]
@@ -168,21 +164,25 @@ def _expectation(rule: Rule, *, mostly: float, **options: Any) -> Any:
         case Present(column):
             return gxe.ExpectColumnValuesToNotBeNull(column=column, mostly=mostly, **options)
         case Between(column, minimum, maximum, is_strict):
-            upper = maximum if np.isfinite(maximum) else None
+            lower, upper = (bound if np.isfinite(bound) else None for bound in (minimum, maximum))
             return gxe.ExpectColumnValuesToBeBetween(
-                column=column, min_value=minimum, max_value=upper, strict_min=is_strict, mostly=mostly, **options
+                column=column, min_value=lower, max_value=upper, strict_min=is_strict, mostly=mostly, **options
             )
-        case AtLeast(column, floor):
+        case Other(column, value):
+            return gxe.ExpectColumnValuesToNotBeInSet(column=column, value_set=[value], mostly=mostly, **options)
+        case OneOf(column, choices):
+            return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=list(choices), mostly=mostly, **options)
+        case AtLeast(column, floor, is_strict):
             return gxe.ExpectColumnPairValuesAToBeGreaterThanB(
                 column_A=column,
                 column_B=floor,
-                or_equal=True,
+                or_equal=not is_strict,
                 ignore_row_if="either_value_is_missing",
                 mostly=mostly,
                 **options,
             )
-        case Unique(columns):
-            return gxe.ExpectCompoundColumnsToBeUnique(column_list=list(columns), mostly=mostly, **options)
+        case Unique(column):
+            return gxe.ExpectCompoundColumnsToBeUnique(column_list=["symbol", column], mostly=mostly, **options)
 
 
 def _run_checkpoint(root: Path, rows: pd.DataFrame, name: str, expectations: list[Any]) -> tuple[Verdicts, str]:
@@ -207,7 +207,7 @@ def _checkpoint(context: Any, name: str, expectations: list[Any]) -> Any:
     context.enable_analytics(False)
     context.variables.progress_bars = {"globally": False, "metric_calculations": False}
     context.variables.save()
-    asset = context.data_sources.add_pandas("memory").add_dataframe_asset("candles")
+    asset = context.data_sources.add_pandas("memory").add_dataframe_asset("table")
     batch = asset.add_batch_definition_whole_dataframe("all")
     suite = context.suites.add(gx.ExpectationSuite(name, expectations=expectations))
     definition = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
@@ -221,7 +221,7 @@ def _checkpoint(context: Any, name: str, expectations: list[Any]) -> Any:
     )
 
 
-def _disagreements(verdicts: Verdicts, checks: Sequence[RowCheck], broken: Broken) -> list[Failure]:
+def _disagreements(verdicts: Verdicts, checks: Sequence[Check], broken: Broken) -> list[Failure]:
     """Return a critical failure for each check on which the engine and the check itself differ in any row."""
     positions = {(check.name, check.column): rows.tolist() for check, rows in broken}
     expected = {key: positions.get(key, []) for key in ((check.name, check.column) for check in checks)}
@@ -249,20 +249,6 @@ def _disagreement(key: tuple[str, str], found: list[int] | None, expected: list[
         reason=reason,
         severity="critical",
     )
-
-
-def _report(n_rows: int, n_bad: int, failures: Sequence[Failure], docs_path: str) -> QualityReport:
-    return QualityReport(
-        passed=all(failure.severity != "critical" for failure in failures),
-        n_rows=n_rows,
-        n_quarantined=n_bad,
-        failures=tuple(failures),
-        docs_path=docs_path,
-    )
-
-
-def _part(candles: pd.DataFrame, mask: NDArray[np.bool_]) -> pd.DataFrame:
-    return candles[mask].reset_index(drop=True)
 
 
 @contextmanager
