@@ -30,4 +30,4 @@ def collect(
     report = update_history(request)
     raw = cut_history(report)
     publish_coverage(report, raw)
-    return validate_dataset(raw)
+    return validate_dataset(raw, is_live=request.is_live)

@@ -44,7 +44,7 @@ def retrain(
     )
     with retraining_lease():
         raw = collect_market_data(request)
-        dataset = validate_dataset(raw)
+        dataset = validate_dataset(raw, is_live=request.is_live)
         panel = build_training_panel(dataset, request)
         training = train_walk_forward(panel, dataset, request)
         candidate = export_candidate(panel, training, request)

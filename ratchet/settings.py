@@ -69,6 +69,16 @@ class CostSettings(_Section):
         return 2 * self.one_side_bps
 
 
+class QualitySettings(_Section):
+    """What the quality gate tolerates of candles; `ratchet.data.quality.QualityPolicy` has the rest."""
+
+    max_quarantined_share: float = Field(0.005, ge=0, le=1, description="Largest share of rows in quarantine.")
+    min_coverage: float = Field(0.9, ge=0, le=1, description="Least share of bars that a symbol must have.")
+    min_stale_bars: int = Field(24, ge=2, description="Bars of the same prices without volume that count as stale.")
+    max_zero_volume_bars: int = Field(12, ge=1, description="Longest run of bars without volume before a warning.")
+    max_age_bars: int = Field(3, ge=0, description="Bars that a live market may be late before it fails the gate.")
+
+
 class RecorderSettings(_Section):
     """The recorder of order books and trades that `ratchet up` runs where symbols are named."""
 
@@ -95,6 +105,7 @@ class Settings(BaseSettings):
     serving: ServingSettings = ServingSettings()
     prefect: PrefectSettings = PrefectSettings()
     mlflow: MlflowSettings = MlflowSettings()
+    quality: QualitySettings = QualitySettings()
     recorder: RecorderSettings = RecorderSettings()
     costs: CostSettings = CostSettings()
 

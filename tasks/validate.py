@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from ratchet.clock import SystemClock
 from ratchet.data.manifest import DatasetRef
 from ratchet.data.quality import (
+    QualityPolicy,
     QualityReport,
     open_gate,
     validate_books,
@@ -24,8 +25,10 @@ from tasks.narration import narrate
 
 
 @task(name="validate", cache_policy=NO_CACHE)
-def validate_dataset(raw: DatasetRef) -> DatasetRef:
+def validate_dataset(raw: DatasetRef, *, is_live: bool) -> DatasetRef:
     """Return the dataset without quarantined rows; what is known when stays with the rows.
+
+    The last bars of a live market must be fresh; a recording may end whenever it does.
 
     Raises:
         DataQualityError: a suite failed; the message names table, check, rows, reason and the quarantine file.
@@ -37,8 +40,16 @@ def validate_dataset(raw: DatasetRef) -> DatasetRef:
     with narrate("validate") as narration:
         candles, books, trades = load_candle_records(raw), load_books(raw), load_trades(raw)
         n_rows = max(len(rows) for rows in (candles, books, trades) if rows is not None)
-        gate = open_gate("auto", settings.root / "quality", n_rows=n_rows)
-        report, good = validate_data_quality(candles, gate, timeframe=timeframe, quarantine_folder=quarantine)
+        policy = QualityPolicy.model_validate(settings.quality.model_dump())
+        gate = open_gate("auto", settings.root / "quality", policy, n_rows=n_rows)
+        now_ns = SystemClock().now_ns()
+        report, good = validate_data_quality(
+            candles,
+            gate,
+            timeframe=timeframe,
+            quarantine_folder=quarantine,
+            now_ns=now_ns if is_live else None,
+        )
         reports = [report]
         if books is not None:
             report, books = validate_books(books, gate, quarantine_folder=quarantine)
@@ -56,7 +67,7 @@ def validate_dataset(raw: DatasetRef) -> DatasetRef:
             known_at_ns=manifest.known_at_ns,
             parents=(raw,),
             made_by="quality gate",
-            made_at_ns=SystemClock().now_ns(),
+            made_at_ns=now_ns,
         )
         n_quarantined = sum(report.n_quarantined for report in reports)
         narration.conclude(f"{len(good):,} candles pass, {n_quarantined} rows quarantined, dataset {ref.digest[:12]}")

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import Literal, cast
 
 from ratchet.data.manifest import DatasetRef
-from ratchet.data.quality import QualityReport, open_gate, validate_books, validate_data_quality, validate_trades
+from ratchet.data.quality import (
+    QualityPolicy,
+    QualityReport,
+    open_gate,
+    validate_books,
+    validate_data_quality,
+    validate_trades,
+)
 from ratchet.data.snapshots import load_books, load_candles, load_manifest, load_trades
 from ratchet.market import Timeframe
 from ratchet.settings import Settings
@@ -23,7 +30,8 @@ def judge_dataset(
     """
     candles, books, trades = load_candles(ref), load_books(ref), load_trades(ref)
     chosen = cast("Literal['auto', 'great_expectations', 'vectorized']", engine)  # open_gate refuses what is none
-    gate = open_gate(chosen, settings.root / "quality", n_rows=len(candles))
+    policy = QualityPolicy.model_validate(settings.quality.model_dump())
+    gate = open_gate(chosen, settings.root / "quality", policy, n_rows=len(candles))
     folder = settings.root / "quarantine" / ref.digest[:16]
     report, _ = validate_data_quality(
         candles,

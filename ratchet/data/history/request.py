@@ -53,6 +53,11 @@ class CollectionRequest(BaseModel):
         )
 
     @property
+    def is_live(self) -> bool:
+        """Whether the venue goes on trading, so that old bars mean trouble."""
+        return not self.source.startswith("simulated://")
+
+    @property
     def bar(self) -> Timeframe:
         """Length of one bar."""
         return Timeframe.parse(self.timeframe)

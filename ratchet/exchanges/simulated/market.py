@@ -53,11 +53,10 @@ class SimulatedMarket:
         """Return the candles of bars [first_bar, first_bar + n_bars) of one symbol, as far as the market runs."""
         lane, rows = self.lane(symbol), slice(first_bar, first_bar + n_bars)
         path = self.path
-        values = (path.opens, path.highs, path.lows, path.closes, path.volumes)
-        frame = pd.DataFrame(dict(zip(CANDLE_COLUMNS[2:], (each[rows, lane] for each in values), strict=True)))
-        frame.insert(0, "symbol", symbol)
-        frame.insert(1, "ts_event_ns", self.open_ns(first_bar + np.arange(len(frame))))
-        return frame
+        values = [each[rows, lane] for each in (path.opens, path.highs, path.lows, path.closes, path.volumes)]
+        opens_ns = self.open_ns(first_bar + np.arange(len(values[0])))
+        columns = (np.full(len(opens_ns), symbol, dtype=object), opens_ns, *values)
+        return pd.DataFrame(dict(zip(CANDLE_COLUMNS, columns, strict=True)))
 
     def up_probability(self, symbol: str, ts_event_ns: ArrayLike) -> NDArray[np.float64]:
         """Return P(close > open) of the bar AFTER each given bar, given everything up to the given bar's close.

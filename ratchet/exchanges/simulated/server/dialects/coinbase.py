@@ -117,7 +117,7 @@ class CoinbaseDialect(Dialect):
                 "price": price,
                 "size": size,
                 "time": iso_micros(ts_ns),
-                "side": "BUY" if is_buy else "SELL",
+                "side": _maker_side(is_buy),
                 "bid": "",
                 "ask": "",
             }
@@ -164,7 +164,7 @@ class CoinbaseDialect(Dialect):
             "product_id": topic.market_id,
             "price": trade.price,
             "size": trade.size,
-            "side": "BUY" if trade.is_buy else "SELL",
+            "side": _maker_side(trade.is_buy),
             "time": iso_micros(stamp.now_ns),
         }
         return _message("market_trades", {"type": "update", "trades": [row]}, stamp)
@@ -212,6 +212,11 @@ def _described(listing: Listing) -> dict[str, Any]:
         "base_currency_id": listing.base,
         "product_venue": "CBE",
     }
+
+
+def _maker_side(is_buy: bool) -> str:
+    """Return the side that the venue names: that of the order which was there first."""
+    return "SELL" if is_buy else "BUY"
 
 
 def _book_message(topic: Topic, kind: str, levels: BookView | BookChange, book: BookView, stamp: Stamp) -> str:
