@@ -55,7 +55,7 @@ class CollectionRequest(BaseModel):
     @property
     def is_live(self) -> bool:
         """Whether the venue goes on trading, so that old bars mean trouble."""
-        return not self.source.startswith("simulated://")
+        return self.end_ns is None and not self.source.startswith("simulated://")
 
     @property
     def bar(self) -> Timeframe:
