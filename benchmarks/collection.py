@@ -4,7 +4,7 @@ The simulated market answers in Binance's dialect from a process of its own and 
 minute; a page of 1,000 candles weighs 2). No client can be faster than that; the ratio says how much the collector
 adds. Run from the root of the checkout:
 
-    python -m benchmarks.collection --symbols 50 --days 365 --out FOLDER
+    python -m benchmarks.collection --symbols 50 --days 365 --out FILE.json
 """
 
 from __future__ import annotations
@@ -129,8 +129,7 @@ def main() -> None:
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "stored_mib": size_bytes / 2**20,
     }
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "collection.json").write_text(json.dumps(result, indent=2) + "\n")
+    arguments.out.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
 
