@@ -17,7 +17,7 @@ from ratchet.data.books.rules import book_rule
 from ratchet.errors import InputError
 from ratchet.exchanges.feeds import feed_parser
 from ratchet.exchanges.feeds.parsers import is_market_data
-from ratchet.exchanges.feeds.source import parse_source
+from ratchet.exchanges.source import parse_venue_source
 from ratchet.market.events import (
     BestQuote,
     BookDelta,
@@ -270,16 +270,16 @@ def test_futures_trades_outside_the_book_are_left_out() -> None:
 
 def test_sources_are_read_and_mistakes_named() -> None:
     """Venue, market and address; anything else says what is known."""
-    source = parse_source("binance://?market=swap&url=http://127.0.0.1:9/binance&timeout_s=2")
+    source = parse_venue_source("binance://?market=swap&url=http://127.0.0.1:9/binance&timeout_s=2")
     assert (source.name, source.url, source.timeout_s) == ("binance-swap", "http://127.0.0.1:9/binance", 2.0)
-    assert parse_source("kraken://").name == "kraken"
+    assert parse_venue_source("kraken://").name == "kraken"
     for text, expected in {
-        "mtgox://": "write one of binance://",
-        "okx://?depth=5": "no option depth; known are market, timeout_s, url",
-        "okx://?market=moon": "no market 'moon'; known are spot, swap",
-        "okx://?timeout_s=soon": "timeout_s is not a number",
+        "mtgox://": "the exchanges are binance://",
+        "okx://?depth=5": "unknown key 'depth'; the keys are market, timeout_s, url",
+        "okx://?market=moon": "market='moon' is not known; write spot or swap",
+        "okx://?timeout_s=soon": "no number of seconds",
     }.items():
         with pytest.raises(InputError, match=expected):
-            parse_source(text)
+            parse_venue_source(text)
     with pytest.raises(InputError, match="no such venue"):
         feed_parser("mtgox", {})

@@ -19,7 +19,7 @@ from ratchet.errors import ConfigurationError, InputError, UnavailableError
 from ratchet.exchanges.feeds.binance import read_snapshot
 from ratchet.exchanges.feeds.parsers import feed_parser, is_market_data
 from ratchet.exchanges.feeds.reading import Envelope, unreadable
-from ratchet.exchanges.feeds.source import StreamSource, parse_source
+from ratchet.exchanges.source import VenueSource, parse_venue_source
 from ratchet.market.events import BookSnapshot, MarketEvent, MarketStream, RawMessage
 from ratchet.market.symbols import parse_symbol
 
@@ -53,7 +53,7 @@ def open_stream(source: str, symbols: Sequence[str], *, clock: Clock) -> MarketS
     names = [parse_symbol(symbol) for symbol in dict.fromkeys(symbols)]
     if not names:
         raise InputError(f"{source!r}: no symbols to stream; name at least one")
-    return VenueStream(parse_source(source), names, clock)
+    return VenueStream(parse_venue_source(source), names, clock)
 
 
 class VenueStream:
@@ -63,7 +63,7 @@ class VenueStream:
         ConfigurationError: ccxt is not installed.
     """
 
-    def __init__(self, source: StreamSource, symbols: Sequence[str], clock: Clock) -> None:
+    def __init__(self, source: VenueSource, symbols: Sequence[str], clock: Clock) -> None:
         self.venue = source.name
         self._source, self._symbols, self._clock = source, list(symbols), clock
         self._ccxt = _import_ccxt()
@@ -192,7 +192,7 @@ class VenueStream:
         self._arrived.set()
 
 
-def _make_exchange(ccxt: Any, source: StreamSource) -> Any:
+def _make_exchange(ccxt: Any, source: VenueSource) -> Any:
     options: dict[str, Any] = {"defaultType": source.market}
     types = _MARKET_TYPES.get((source.venue, source.market))
     if types is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ratchet.errors import InputError
+from ratchet.exchanges.source import MARKETS, VENUES
 from ratchet.exchanges.venues.binance import Binance
 from ratchet.exchanges.venues.bybit import Bybit
 from ratchet.exchanges.venues.coinbase import Coinbase
@@ -13,9 +14,6 @@ from ratchet.exchanges.venues.kraken import Kraken
 from ratchet.exchanges.venues.kraken_futures import KrakenFutures
 from ratchet.exchanges.venues.okx import Okx
 
-MARKETS = ("spot", "swap")
-"""Kinds of market; swaps are perpetuals that settle in their quote currency, so that volumes are in base units."""
-
 _DIALECTS: Mapping[str, Callable[[bool], Dialect]] = {
     "binance": lambda is_swap: Binance(is_swap=is_swap),
     "bybit": lambda is_swap: Bybit(is_swap=is_swap),
@@ -23,9 +21,6 @@ _DIALECTS: Mapping[str, Callable[[bool], Dialect]] = {
     "kraken": lambda is_swap: KrakenFutures() if is_swap else Kraken(),
     "okx": lambda is_swap: Okx(is_swap=is_swap),
 }
-
-VENUES = tuple(_DIALECTS)
-"""Names of the venues."""
 
 
 def open_dialect(venue: str, market: str) -> Dialect:

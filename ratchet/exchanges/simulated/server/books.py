@@ -20,12 +20,13 @@ Level = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class BookView:
-    """The best levels of a book, best first, and the id of its last update."""
+    """The best levels of a book, best first, the id of its last update, and how many steps it has taken."""
 
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
     update_id: int
     decimals: int
+    n_steps: int
 
     def price(self, ticks: int) -> str:
         """Return a price as the venue writes it, with all its decimals."""
@@ -88,6 +89,7 @@ class OrderBookWalk:
         self._sizes: dict[int, int] = {}
         self._update_id = self._random.randrange(1_000_000, 10_000_000)
         self._trade_id = self._random.randrange(1_000_000, 10_000_000)
+        self._n_steps = 1_000
         self._fill()
 
     def view(self, depth: int = BOOK_DEPTH) -> BookView:
@@ -95,7 +97,7 @@ class OrderBookWalk:
         offsets = range(1, min(depth, BOOK_DEPTH) + 1)
         bids = tuple(self._level(self._middle - offset) for offset in offsets)
         asks = tuple(self._level(self._middle + offset) for offset in offsets)
-        return BookView(bids, asks, self._update_id, self._decimals)
+        return BookView(bids, asks, self._update_id, self._decimals, self._n_steps)
 
     def step(self) -> BookTrade | None:
         """Move on by one step; return the trade of this step, if there is one."""
@@ -106,6 +108,7 @@ class OrderBookWalk:
             self._sizes[self._middle + offset] = self._size()
         self._fill()
         self._update_id += self._random.randrange(1, 6)
+        self._n_steps += 1
         return self._trade() if self._random.random() < 0.5 else None
 
     def _fill(self) -> None:

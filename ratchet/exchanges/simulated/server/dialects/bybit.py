@@ -191,8 +191,8 @@ def _levels(market_id: str, levels: BookView | BookChange, book: BookView) -> di
         "s": market_id,
         "b": book.texts(levels.bids),
         "a": book.texts(levels.asks),
-        "u": book.update_id,
-        "seq": 10 * book.update_id,
+        "u": book.n_steps,  # grows by one with each message of a topic
+        "seq": book.update_id,
     }
 
 
