@@ -62,6 +62,7 @@ def save(
         str | None, typer.Option(help="As it was known then, for example 2024-06-01; default: now.")
     ] = None,
     fill_no_trades: Annotated[bool, typer.Option(help="Make up bars without trades, each one flagged.")] = False,
+    with_books: Annotated[bool, typer.Option(help="Add recorded books, at each bar's close, and trades.")] = False,
 ) -> None:
     """Cut an immutable dataset from the history, as it was known at a time."""
     from ratchet.data.history import CandleHistory, CollectionRequest  # noqa: PLC0415
@@ -81,7 +82,14 @@ def save(
         if not keys:
             raise NotFoundError(f"no such {timeframe} series is stored; see `ratchet data coverage`")
         as_of_ns = clock.now_ns() if asked.end_ns is None else asked.end_ns
-        ref = cut_dataset(settings.root, history, keys, as_of_ns=as_of_ns, fill_no_trades=fill_no_trades)
+        ref = cut_dataset(
+            settings.root,
+            history,
+            keys,
+            as_of_ns=as_of_ns,
+            fill_no_trades=fill_no_trades,
+            recordings=settings.recordings_root if with_books else None,
+        )
     _OUT.print(f"dataset {ref.digest[:16]} in {ref.uri}", soft_wrap=True)
 
 

@@ -11,6 +11,7 @@ from ratchet.data.books.recorder import record
 from ratchet.data.books.records import EVENT_COLUMNS
 from ratchet.data.books.replay import replay
 from ratchet.data.books.rules import BookRule, book_rule
+from ratchet.data.books.tables import recorded_books, recorded_trades
 from ratchet.data.books.tally import RecordingReport
 
 __all__ = [
@@ -25,6 +26,8 @@ __all__ = [
     "list_gaps",
     "read_events",
     "record",
+    "recorded_books",
+    "recorded_trades",
     "replay",
     "sample_books",
 ]

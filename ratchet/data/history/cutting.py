@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ratchet.clock import iso_utc
+from ratchet.data.books import recorded_books, recorded_trades
 from ratchet.data.history.candles import CandleHistory
 from ratchet.data.history.gaps import Gap, GapKind
 from ratchet.data.history.segments import VALUE_COLUMNS
@@ -26,6 +27,7 @@ def cut_dataset(
     as_of_ns: int,
     span: Span | None = None,
     fill_no_trades: bool = False,
+    recordings: Path | None = None,
 ) -> DatasetRef:
     """Store the bars of some series as they were known at `as_of_ns`; equal bars give an equal dataset.
 
@@ -39,6 +41,7 @@ def cut_dataset(
         as_of_ns: the time of the knowledge.
         span: the bars wanted; None for all.
         fill_no_trades: whether to close gaps of that kind.
+        recordings: folder of recorded books and trades; those of the same time are added, books at each bar's close.
 
     Raises:
         InputError: the series are of several venues or timeframes, or none has a bar.
@@ -55,11 +58,14 @@ def cut_dataset(
     if fill_no_trades:
         gaps = [gap for gap in history.catalog.list_gaps(venue=venue, timeframe=timeframe) if _may_be_filled(gap)]
         candles = fill_quiet_bars(candles, gaps)
+    books, trades = (None, None) if recordings is None else _recorded(recordings, keys, candles, as_of_ns)
     return save_dataset(
         root,
         candles,
         source=venue,
         timeframe=keys[0].bar,
+        books=books,
+        trades=trades,
         made_by=f"collect {venue} {timeframe}" + (", bars without trades filled" if fill_no_trades else ""),
         made_at_ns=as_of_ns,
     )
@@ -77,6 +83,16 @@ def fill_quiet_bars(candles: pd.DataFrame, gaps: Sequence[Gap]) -> pd.DataFrame:
     if len(parts) == 1:
         return candles
     return pd.concat(parts, ignore_index=True).sort_values(["symbol", "ts_event_ns"], ignore_index=True)
+
+
+def _recorded(
+    recordings: Path, keys: Sequence[SeriesKey], candles: pd.DataFrame, as_of_ns: int
+) -> tuple[pd.DataFrame | None, pd.DataFrame | None]:
+    venue, bar_ns, symbols = keys[0].venue, keys[0].bar.ns, [key.symbol for key in keys]
+    start_ns = int(candles["ts_event_ns"].min())
+    end_ns = min(int(candles["ts_event_ns"].max()) + bar_ns, as_of_ns)
+    books = recorded_books(recordings, venue, symbols, start_ns, end_ns, interval_ns=bar_ns)
+    return books, recorded_trades(recordings, venue, symbols, start_ns, end_ns)
 
 
 def _may_be_filled(gap: Gap) -> bool:
