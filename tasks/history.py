@@ -6,7 +6,7 @@ import base64
 from contextlib import closing
 
 from prefect import task
-from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
 from ratchet.clock import Clock, SystemClock, iso_utc
@@ -63,7 +63,7 @@ def cut_history(report: CollectionReport) -> DatasetRef:
 
 @task(name="show coverage", cache_policy=NO_CACHE)
 def publish_coverage(report: CollectionReport, dataset: DatasetRef) -> None:
-    """Put a coverage table, a heat map of the gaps and the ledger into the Prefect UI, the picture on disk too."""
+    """Put a coverage table, and the gap ledger under a heat map, into the Prefect UI; the picture on disk too."""
     settings = load_settings()
     with closing(_open(settings, SystemClock())) as history:
         coverage = coverage_over_time(history, _keys(report))
@@ -73,8 +73,9 @@ def publish_coverage(report: CollectionReport, dataset: DatasetRef) -> None:
     write_bytes(path, picture)
     key = f"{report.venue}-{report.timeframe}".lower()
     create_table_artifact(key=f"coverage-{key}", table=_coverage_rows(report), description=title)
-    create_image_artifact(key=f"gaps-{key}", image_url=_data_url(picture), description=f"{title}; file: {path}")
-    create_markdown_artifact(_ledger(report, dataset), key=f"gap-ledger-{key}", description="What is missing, and why")
+    create_markdown_artifact(
+        _ledger(report, dataset, picture), key=f"gaps-{key}", description=f"What is missing, and why; picture: {path}"
+    )
 
 
 def _open(settings: Settings, clock: Clock) -> CandleHistory:
@@ -103,10 +104,12 @@ def _coverage_rows(report: CollectionReport) -> list[dict[str, object]]:
     ]
 
 
-def _ledger(report: CollectionReport, dataset: DatasetRef) -> str:
+def _ledger(report: CollectionReport, dataset: DatasetRef, picture: bytes) -> str:
     gaps = [gap for item in report.series for gap in item.gaps]
     lines = [
         f"# Gaps of {report.venue} {report.timeframe}",
+        f"![coverage](data:image/png;base64,{base64.b64encode(picture).decode()})",
+        "",
         f"- as of {iso_utc(report.as_of_ns)}, the venue's clock {report.skew_ms:+.0f} ms from this machine's",
         f"- dataset `{dataset.digest}`",
         f"- {len(gaps)} gaps, {len(report.failures)} of them to be asked for again; {report.n_gaps_closed} closed now",
@@ -124,7 +127,3 @@ def _gap_row(gap: Gap) -> str:
     what = gap.kind.value.replace("_", " ")
     bounds = f"{iso_utc(gap.start_ns)} | {iso_utc(gap.end_ns)}"
     return f"| {gap.symbol} | {bounds} | {gap.n_bars} | {what} | {gap.evidence} | {gap.attempts} |"
-
-
-def _data_url(picture: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"

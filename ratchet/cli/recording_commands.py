@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from ratchet.cli.output import print_json, stdout_console
 from ratchet.clock import SystemClock
@@ -17,6 +18,7 @@ app = typer.Typer()
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
 
 _OUT = stdout_console()
+_ERR = Console(stderr=True, highlight=False)
 
 
 @app.command()
@@ -38,7 +40,9 @@ def record(
     names = symbols.split(",") if symbols else settings.recorder.symbol_list
     if not names:
         raise InputError("no symbols to record; name them with --symbols BTC/USDT,ETH/USDT")
-    report = record_books(settings, source or settings.recorder.source, names, clock=SystemClock(), seconds=seconds)
+    venue = source or settings.recorder.source
+    _ERR.print(f"recording {', '.join(names)} from {venue} below {settings.recordings_root}", soft_wrap=True)
+    report = record_books(settings, venue, names, clock=SystemClock(), seconds=seconds)
     if as_json:
         print_json(asdict(report))
     else:
