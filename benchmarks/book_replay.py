@@ -1,6 +1,6 @@
 """Rebuild the books of raw recordings, compare them with the venue's best quotes, and write what was found.
 
-    python benchmarks/book_replay.py --recordings ../shared/data/lob/hftbacktest --out /tmp/book_replay
+    python -m benchmarks.book_replay --recordings FOLDER --out FILE.json
 
 Each file is replayed twice: from its own REST snapshot, and from deltas alone (trusted after 300 of them).
 """
@@ -61,8 +61,7 @@ def main() -> None:
                 f"agreed {result['share_of_quotes_agreed']:.6f}, crossed {result['n_crossed']}, "
                 f"gaps {result['n_gaps']}, {result['messages_per_s']} messages/s"
             )
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "book_replay.json").write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+    arguments.out.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":
