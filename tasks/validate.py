@@ -10,15 +10,8 @@ from prefect.cache_policies import NO_CACHE
 
 from ratchet.clock import SystemClock
 from ratchet.data.manifest import DatasetRef
-from ratchet.data.quality import (
-    QualityPolicy,
-    QualityReport,
-    open_gate,
-    validate_books,
-    validate_data_quality,
-    validate_trades,
-)
-from ratchet.data.snapshots import load_books, load_candle_records, load_manifest, load_trades, save_dataset
+from ratchet.data.quality import QualityPolicy, QualityReport, judge_dataset
+from ratchet.data.snapshots import load_manifest, save_dataset
 from ratchet.market import Timeframe
 from ratchet.settings import load_settings
 from tasks.narration import narrate
@@ -34,44 +27,29 @@ def validate_dataset(raw: DatasetRef, *, is_live: bool) -> DatasetRef:
         DataQualityError: a suite failed; the message names table, check, rows, reason and the quarantine file.
     """
     settings = load_settings()
-    manifest = load_manifest(raw)
-    timeframe = Timeframe.parse(manifest.timeframe)
-    quarantine = settings.root / "quarantine" / raw.digest[:16]
+    manifest, now_ns = load_manifest(raw), SystemClock().now_ns()
+    policy = QualityPolicy.model_validate(settings.quality.model_dump())
     with narrate("validate") as narration:
-        candles, books, trades = load_candle_records(raw), load_books(raw), load_trades(raw)
-        n_rows = max(len(rows) for rows in (candles, books, trades) if rows is not None)
-        policy = QualityPolicy.model_validate(settings.quality.model_dump())
-        gate = open_gate("auto", settings.root / "quality", policy, n_rows=n_rows)
-        now_ns = SystemClock().now_ns()
-        report, good = validate_data_quality(
-            candles,
-            gate,
-            timeframe=timeframe,
-            quarantine_folder=quarantine,
-            now_ns=now_ns if is_live else None,
-        )
-        reports = [report]
-        if books is not None:
-            report, books = validate_books(books, gate, quarantine_folder=quarantine)
-            reports.append(report)
-        if trades is not None:
-            report, trades = validate_trades(trades, gate, quarantine_folder=quarantine)
-            reports.append(report)
+        judged = judge_dataset(settings.root, raw, policy, now_ns=now_ns if is_live else None)
         ref = save_dataset(
             settings.root,
-            good,
+            judged.candles,
             source=manifest.source,
-            timeframe=timeframe,
-            books=books,
-            trades=trades,
+            timeframe=Timeframe.parse(manifest.timeframe),
+            books=judged.books,
+            trades=judged.trades,
             known_at_ns=manifest.known_at_ns,
             parents=(raw,),
             made_by="quality gate",
             made_at_ns=now_ns,
         )
-        n_quarantined = sum(report.n_quarantined for report in reports)
-        narration.conclude(f"{len(good):,} candles pass, {n_quarantined} rows quarantined, dataset {ref.digest[:12]}")
-    create_markdown_artifact(_markdown(reports, ref), key="data-quality", description="Verdict of the quality gate")
+        n_quarantined = sum(report.n_quarantined for report in judged.reports)
+        narration.conclude(
+            f"{len(judged.candles):,} candles pass, {n_quarantined} rows quarantined, dataset {ref.digest[:12]}"
+        )
+    create_markdown_artifact(
+        _markdown(judged.reports, ref), key="data-quality", description="Verdict of the quality gate"
+    )
     return ref
 
 

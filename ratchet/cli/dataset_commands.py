@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -99,16 +99,21 @@ def validate(
     reference: Annotated[
         str | None, typer.Option(help="Another dataset, of a second venue, to compare closes with.")
     ] = None,
-    engine: Annotated[str, typer.Option(help="auto, great_expectations or vectorized.")] = "auto",
+    engine: Annotated[
+        str, typer.Option(help="auto: Great Expectations up to a million rows; great_expectations or vectorized.")
+    ] = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Let the quality gate judge a dataset; rows that fail go to quarantine, and the exit code is 3."""
     from ratchet.cli.data_render import render_quality  # noqa: PLC0415
-    from ratchet.cli.judging import judge_dataset  # noqa: PLC0415
+    from ratchet.data.quality import Engine, QualityPolicy, judge_dataset  # noqa: PLC0415
 
     settings = load_settings()
     other = find_dataset(settings, reference) if reference else None
-    reports = judge_dataset(settings, find_dataset(settings, dataset), reference=other, engine=engine)
+    policy = QualityPolicy.model_validate(settings.quality.model_dump())
+    chosen = cast("Engine", engine)  # open_gate refuses what is none
+    ref = find_dataset(settings, dataset)
+    reports = judge_dataset(settings.root, ref, policy, engine=chosen, reference=other).reports
     if as_json:
         print_json([report.model_dump(mode="json") for report in reports])
     else:

@@ -15,8 +15,11 @@ MAX_ROWS_WITH_DOCS = 1_000_000
 """Up to so many rows `auto` takes Great Expectations."""
 
 
+Engine = Literal["auto", "great_expectations", "vectorized"]
+
+
 def open_gate(
-    engine: Literal["auto", "great_expectations", "vectorized"],
+    engine: Engine,
     root: Path,
     policy: QualityPolicy = QualityPolicy(),  # noqa: B008 - it is frozen
     n_rows: int = 0,
