@@ -13,6 +13,7 @@ from ratchet.clock import FixedClock
 from ratchet.data.history import CandleHistory, SeriesKey, Span, collect_new_data
 from ratchet.data.history.coverage import coverage_over_time, coverage_table
 from ratchet.data.history.cutting import cut_dataset
+from ratchet.data.history.second_venue import cut_second_venue
 from ratchet.data.quality import VectorizedGate, validate_data_quality
 from ratchet.data.snapshots import load_candle_records, load_candles, load_manifest
 from ratchet.errors import InputError
@@ -32,15 +33,15 @@ def bar(index: int) -> int:
     return CONFIG.start_ns + index * HOUR.ns
 
 
-def collected(folder: Path, frame: pd.DataFrame, now_ns: int = CONFIG.end_ns) -> CandleHistory:
+def collected(folder: Path, frame: pd.DataFrame, now_ns: int = CONFIG.end_ns, name: str = "venue") -> CandleHistory:
     clock = FixedClock(now_ns)
     history = CandleHistory(folder / "history", clock)
-    exchange = FrameExchange(frame, HOUR, name="venue", now_ns=CONFIG.end_ns, traits=QUIET)
+    exchange = FrameExchange(frame, HOUR, name=name, now_ns=CONFIG.end_ns, traits=QUIET)
     asyncio.run(
         collect_new_data(
             exchange,
             history,
-            list(CONFIG.symbols),
+            sorted(frame["symbol"].unique()),
             HOUR,
             CONFIG.start_ns,
             None,
@@ -116,6 +117,20 @@ def test_coverage_in_numbers_and_over_time(tmp_path: Path) -> None:
     over_time = coverage_over_time(history, KEYS, n_buckets=10)
     thin = over_time[(over_time["symbol"] == CONFIG.symbols[0]) & (over_time["share"] < 1)]
     assert thin[["start_ns", "share", "kind"]].to_numpy().tolist() == [[bar(30), 0.8, "no_trades"]]
+
+
+def test_another_venue_of_the_history_is_the_second_opinion(tmp_path: Path) -> None:
+    """The venue that shares most symbols is taken; none where the history has the symbols from one venue only."""
+    history = collected(tmp_path, TRUTH)
+    ref = cut_dataset(tmp_path, history, KEYS, as_of_ns=CONFIG.end_ns)
+    manifest = load_manifest(ref)
+    assert cut_second_venue(tmp_path, history, manifest, as_of_ns=CONFIG.end_ns) is None
+    collected(tmp_path, TRUTH[TRUTH["symbol"] == CONFIG.symbols[0]], name="first-by-name")
+    collected(tmp_path, TRUTH, name="more-symbols")
+    other = cut_second_venue(tmp_path, history, manifest, as_of_ns=CONFIG.end_ns)
+    assert other is not None
+    assert load_manifest(other).source == "more-symbols"
+    assert cut_second_venue(tmp_path, history, manifest, as_of_ns=CONFIG.start_ns) is None
 
 
 def test_what_cannot_be_one_dataset_is_refused(tmp_path: Path) -> None:
