@@ -166,6 +166,53 @@ def test_a_correction_is_taken_and_the_past_keeps_its_view(collector: Collector)
     pd.testing.assert_frame_equal(then[list(TRUTH.columns)], wrong.sort_values(["symbol", "ts_event_ns"]))
 
 
+def test_a_correction_of_a_late_bar_is_taken(collector: Collector) -> None:
+    """A bar that came late is asked for again for a day, though it is not among the last: its value may be wrong."""
+    preliminary = TRUTH.copy()
+    row = preliminary.index[(TRUTH["symbol"] == SYMBOLS[0]) & (TRUTH["ts_event_ns"] == bar(225))][0]
+    preliminary.loc[row, "volume"] += 1
+    collector.collect(venue(without_bars(SYMBOLS[:1], [225]), traits=EMITTING))
+    collector.collect(venue(preliminary, traits=EMITTING))
+    collector.clock.advance(HOUR.ns)
+    report = collector.collect(venue(TRUTH, traits=EMITTING))
+    assert [item.n_revised for item in report.series] == [1, 0, 0]
+    assert_stored(collector, TRUTH)
+
+
+def test_a_recheck_that_is_not_answered_is_repeated(collector: Collector) -> None:
+    """A page that lacks one of the last stored bars says nothing about its correction; it is asked for once more."""
+    wrong = TRUTH.copy()
+    row = wrong.index[(TRUTH["symbol"] == SYMBOLS[0]) & (TRUTH["ts_event_ns"] == bar(237))][0]
+    wrong.loc[row, "volume"] += 1
+    collector.collect(venue(wrong), SYMBOLS[:1])
+    n_pages = 0
+
+    def leave_out_once(_symbol: str, _since_ns: int, page: pd.DataFrame) -> pd.DataFrame:
+        nonlocal n_pages
+        n_pages += 1
+        return page[page["ts_event_ns"] != bar(237)] if n_pages == 1 else page
+
+    report = collector.collect(faulty(leave_out_once), SYMBOLS[:1])
+    assert report.series[0].n_revised == 1
+    assert_stored(collector, TRUTH[TRUTH["symbol"] == SYMBOLS[0]])
+
+
+def test_a_young_series_is_not_fetched_from_before_its_start(collector: Collector) -> None:
+    """With fewer bars stored than are rechecked, nothing before the wanted start is taken."""
+    for n_bars in (102, 103):
+        report = collector.collect(venue(TRUTH, n_bars=n_bars), start_ns=bar(100))
+    assert collector.stored()["ts_event_ns"].min() == bar(100)
+    assert [(item.n_bars, item.n_wanted) for item in report.series] == [(3, 3)] * 3
+
+
+def test_what_a_venue_has_not_reached_is_not_missing(collector: Collector) -> None:
+    """A venue whose clock runs a day ahead has no bars of that day; they are not wanted, let alone an outage."""
+    collector.clock = FixedClock(bar(200))
+    ahead = FrameExchange(TRUTH[TRUTH["ts_event_ns"] < bar(200)], HOUR, name="venue", now_ns=bar(224), traits=TRADED)
+    report = collector.collect(ahead)
+    assert [(item.end_ns, item.gaps) for item in report.series] == [(bar(200), ())] * 3
+
+
 def test_holes_are_repaired_and_nothing_else_changes(collector: Collector) -> None:
     """Bars that were withheld come later: they are known since then, and every other row is the one it was."""
     punched = without_bars(SYMBOLS[:1], [10, 11, 12, 90, 200])
@@ -366,6 +413,7 @@ def inside(attempts: int, traits: VenueTraits, **facts: Any) -> HoleEvidence:
         (inside(3, QUIET, n_others=2, n_others_with_bars=1), GapKind.NO_TRADES),
         (HoleEvidence(3, QUIET, first_bar_ns=bar(12), last_bar_ns=bar(20)), GapKind.NOT_LISTED),
         (HoleEvidence(3, TRADED, first_bar_ns=bar(12), last_bar_ns=bar(20), n_trades=1), GapKind.FETCH_FAILURE),
+        (HoleEvidence(3, EMITTING, listed_ns=bar(0), first_bar_ns=bar(12), last_bar_ns=bar(20)), GapKind.FETCH_FAILURE),
         (HoleEvidence(1, QUIET, listed_ns=bar(12), error="time-out"), GapKind.NOT_LISTED),
         (HoleEvidence(1, QUIET, is_delisted=True, first_bar_ns=bar(0), last_bar_ns=bar(9)), GapKind.NOT_LISTED),
         (

@@ -53,7 +53,7 @@ async def collect_new_data(
             of a venue that lists a few.
         timeframe: length of the bars.
         start_ns: earliest open; None stands for what was asked for before, or `policy.first_bars` for a new series.
-        end_ns: latest close; None, or a later time, for the venue's own now.
+        end_ns: latest close; None, or a later time, for now: by the venue's clock and by this machine's.
         clock: says when bars are stored and gaps found.
         quarantine_folder: where rows go that cannot be true.
         policy: how patient to be.
@@ -68,7 +68,9 @@ async def collect_new_data(
     with history.writing():
         asked_ns = clock.now_ns()
         venue_ns = await exchange.server_time_ns()
-        until_ns = venue_ns if end_ns is None else min(end_ns, venue_ns)
+        # A venue whose clock runs ahead has no bars of its future; they are not missing.
+        now_ns = min(venue_ns, clock.now_ns())
+        until_ns = now_ns if end_ns is None else min(end_ns, now_ns)
         policy = policy or CollectionPolicy()
         fetches = [
             SeriesFetch(
@@ -148,12 +150,12 @@ async def _fetch_series(fetch: SeriesFetch, *, ask_again: bool) -> None:
     await fetch.prepare()
     fetch.history.catalog.want(fetch.key, fetch.wanted)
     settled = [] if ask_again else spans_of(settled_gaps(fetch))
-    await fetch.fetch(open_holes(fetch, settled), with_tail=True)
+    await fetch.fetch([*open_holes(fetch, settled), *fetch.rechecks])
     for _ in range(fetch.policy.confirmations):
-        holes = open_holes(fetch, settled)
-        if not holes or fetch.failures:
+        unanswered = [*open_holes(fetch, settled), *fetch.unconfirmed()]
+        if not unanswered or fetch.failures:
             break
-        await fetch.fetch(holes, with_tail=False)
+        await fetch.fetch(unanswered)
 
 
 async def _update_ledger(fetch: SeriesFetch, fetches: Sequence[SeriesFetch], *, ask_again: bool) -> list[Gap]:

@@ -26,10 +26,11 @@ class CollectionPolicy:
     """How a collection goes about its work.
 
     `first_bars`: how far back a new series begins where no start is given. `recheck_bars`: how many of the last stored
-    bars are fetched again, because venues correct them. `confirmations`: how often a hole is asked for again in the
-    same collection. A gap is asked for at each collection until it is attested by `settle_attempts` answers, the last
-    of them `settle_after_ns` or more after its end. `commit_rows`: rows of a series that are held in memory before they
-    are stored. `concurrency`: series fetched at the same time.
+    bars are fetched again, because venues correct them; so are those that came late, until `settle_after_ns` old.
+    `confirmations`: how often what was not answered is asked for again in the same collection. A gap is asked for at
+    each collection until it is attested by `settle_attempts` answers, the last of them `settle_after_ns` or more after
+    its end. `commit_rows`: rows of a series that are held in memory before they are stored. `concurrency`: series
+    fetched at the same time.
     """
 
     first_bars: int = 4_000
@@ -69,6 +70,9 @@ class SeriesFetch:
     n_repaired: int = 0
     times_ns: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     stored_before: Span | None = None
+    rechecks: list[Span] = field(default_factory=list)
+    """Stretches that are asked for although they are stored."""
+    _unconfirmed_ns: set[int] = field(default_factory=set)
     _pages: list[pd.DataFrame] = field(default_factory=list)
 
     async def prepare(self) -> None:
@@ -80,6 +84,10 @@ class SeriesFetch:
         self.times_ns = self.history.times(self.key)
         if len(self.times_ns):
             self.stored_before = Span(int(self.times_ns[0]), int(self.times_ns[-1]) + self.key.bar.ns)
+            self.rechecks = [self._tail(), *self._late_arrivals()]
+            for span in self.rechecks:
+                first, last = np.searchsorted(self.times_ns, [span.start_ns, span.end_ns])
+                self._unconfirmed_ns.update(self.times_ns[first:last].tolist())
         try:
             self.instrument = await self.exchange.describe(self.key.symbol)
         except NotFoundError as error:
@@ -98,14 +106,17 @@ class SeriesFetch:
         """Return what is missing of what is wanted."""
         return self.key.holes(self.times_ns, self.wanted)
 
-    async def fetch(self, spans: list[Span], *, with_tail: bool) -> None:
-        """Fetch stretches of time, and the last stored bars again if asked to; failures are noted, not raised."""
+    def unconfirmed(self) -> list[Span]:
+        """Return the stored bars that were to be asked for again and are in no answer yet."""
+        return joined([Span(open_ns, open_ns + self.key.bar.ns) for open_ns in self._unconfirmed_ns])
+
+    async def fetch(self, spans: list[Span]) -> None:
+        """Fetch stretches of time; failures are noted, not raised."""
         self.failures.clear()
         if self.is_delisted:
             return
-        tail = [self._tail()] if with_tail and self.stored_before else []
         reach_ns = self.exchange.traits.page_rows // 4 * self.key.bar.ns
-        for span in joined([*spans, *tail], reach_ns=reach_ns):
+        for span in joined(spans, reach_ns=reach_ns):
             await self._fetch_span(span)
             self._store()
 
@@ -125,7 +136,18 @@ class SeriesFetch:
 
     def _tail(self) -> Span:
         last_close = int(self.times_ns[-1]) + self.key.bar.ns
-        return Span(last_close - self.policy.recheck_bars * self.key.bar.ns, last_close)
+        first = last_close - self.policy.recheck_bars * self.key.bar.ns
+        return Span(max(first, self.wanted.start_ns), last_close)  # a young series has fewer bars than that
+
+    def _late_arrivals(self) -> list[Span]:
+        """Return young bars that came late: their first values may be as preliminary as those of new bars."""
+        key = self.key
+        since_ns = key.first_open_ns(self.clock.now_ns() - self.policy.settle_after_ns)
+        lines = self.history.catalog.list_gaps(
+            venue=key.venue, symbol=key.symbol, timeframe=key.timeframe, with_closed=True
+        )
+        closed = [gap for gap in lines if gap.closed_ns is not None and gap.end_ns > since_ns]
+        return [Span(max(gap.start_ns, since_ns), gap.end_ns) for gap in closed]
 
     async def _fetch_span(self, span: Span) -> None:
         since_ns = span.start_ns
@@ -178,6 +200,7 @@ class SeriesFetch:
         if good.empty:
             return
         times = good["ts_event_ns"].to_numpy()
+        self._unconfirmed_ns.difference_update(times.tolist())
         is_new = self._is_new(times)
         is_revised = ~is_new & self._differs(good) if not is_new.all() else ~is_new
         changed = is_new | is_revised

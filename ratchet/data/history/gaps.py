@@ -106,10 +106,9 @@ def _outside_listing(hole: Span, evidence: HoleEvidence) -> tuple[GapKind, str] 
     if evidence.is_delisted and is_after:
         return GapKind.NOT_LISTED, "the venue no longer lists it"
     is_before = evidence.first_bar_ns is not None and hole.end_ns <= evidence.first_bar_ns
-    if not is_before or evidence.error or evidence.is_refused or evidence.traits.max_history_bars:
-        return None
-    if evidence.n_trades:
-        return None
+    is_silent = evidence.listed_ns is None and not evidence.traits.max_history_bars
+    if not is_before or not is_silent or evidence.error or evidence.is_refused or evidence.n_trades:
+        return None  # a venue that says since when it lists a symbol says that it listed it then
     return GapKind.NOT_LISTED, f"{_asked(evidence)}; the first bar opens {iso_utc(evidence.first_bar_ns or 0)}"
 
 

@@ -61,9 +61,9 @@ class VenueHistory:
         kind = fault.kind if fault else None
         if kind is FaultKind.BEFORE_SINCE:
             return await self._early_candles(asked)
-        page = await self._page(asked)
+        page = self._revised(asked.symbol, await self._page(asked))
         if fault is None:
-            return self._revised(asked.symbol, page)
+            return page
         if kind is FaultKind.UNCLOSED_AS_CLOSED:
             wrong = await self._unclosed(asked.symbol, page)
         else:
@@ -199,7 +199,8 @@ class VenueHistory:
     def _revised(self, symbol: str, page: CandlePage) -> CandlePage:
         if not self._plan.rates.get(FaultKind.REVISED_ROW):
             return page
-        wrong = self._plan.first_shown(symbol, page.ts_ns) & page.is_closed
+        wrong = page.is_closed.copy()
+        wrong[wrong] = self._plan.first_shown(symbol, page.ts_ns[wrong])
         if not wrong.any():
             return page
         self._plan.counts[FaultKind.REVISED_ROW] += 1
@@ -207,7 +208,7 @@ class VenueHistory:
 
     async def _early_candles(self, asked: RowsAsked) -> CandlePage:
         """The page with some bars too many in front; as it should be where it has no start."""
-        page = await self._page(asked)
+        page = self._revised(asked.symbol, await self._page(asked))
         first_ns = max(0, asked.start_ns - _EXTRA_BARS * self._timeframe.ns)
         extra = await self._closed_from(asked.symbol, first_ns, asked.start_ns - 1, _EXTRA_BARS)
         if not len(extra) or not len(page):
