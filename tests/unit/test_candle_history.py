@@ -16,6 +16,7 @@ import pytest
 from ratchet.clock import FixedClock
 from ratchet.data.history import CandleHistory, SeriesKey, Span
 from ratchet.data.history.admission import admit
+from ratchet.data.history.gaps import GapKind
 from ratchet.data.history.series import joined, without
 from ratchet.errors import ArtifactError, BusyError, InputError
 
@@ -111,6 +112,48 @@ def test_read_only_creates_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+def test_a_correction_counts_although_clocks_jump(tmp_path: Path) -> None:
+    """What was stored last is the value, and it is never known before the value that it corrects."""
+    history = opened(tmp_path)
+    with history.writing():
+        history.add(KEY, rows(0, 3))
+        history.add(KEY, rows(1, 1, price=50.0, known_ns=90 * HOUR))
+        history.add(KEY, rows(1, 1, price=60.0, known_ns=90 * HOUR + 1))
+    assert history.candles([KEY], as_of_ns=90 * HOUR)["close"].tolist() == [100.0, 50.0, 100.0]
+    assert history.candles([KEY], as_of_ns=91 * HOUR)["close"].tolist() == [100.0, 60.0, 100.0]
+
+
+def test_what_no_collection_got_to_is_missing(tmp_path: Path) -> None:
+    """Bars that were wanted when a collection was killed are missing, although no ledger line says so yet."""
+    history = opened(tmp_path)
+    with history.writing():
+        history.catalog.want(KEY, Span(0, 10 * HOUR))
+        history.add(KEY, rows(0, 4))
+    (gap,) = history.missing(KEY)
+    assert (gap.span, gap.kind, gap.attempts) == (Span(4 * HOUR, 10 * HOUR), GapKind.FETCH_FAILURE, 0)
+
+
+def test_a_lost_catalog_deletes_nothing(tmp_path: Path) -> None:
+    """Without its catalog the history refuses to be written; what an older catalog does not list is set aside."""
+    history = opened(tmp_path)
+    with history.writing():
+        history.catalog.want(KEY, Span(0, 10 * HOUR))
+        history.add(KEY, rows(0, 4))
+    history.close()
+    (tmp_path / "catalog.sqlite").rename(tmp_path / "old.sqlite")
+    for left in tmp_path.glob("catalog.sqlite-*"):
+        left.unlink()
+    with pytest.raises(ArtifactError, match="backup"), opened(tmp_path).writing():
+        pass
+    other = SeriesKey("binance", "ETH/USDT", "1h")
+    fresh = opened(tmp_path)
+    fresh.catalog.want(other, Span(0, HOUR))
+    with fresh.writing():
+        pass
+    assert len(list(tmp_path.rglob("*.parquet"))) == 1
+    assert fresh.times(KEY).tolist() == []
+
+
 @pytest.mark.parametrize("name", ["", "Binance", "../x", "a/b", "-a", "a" * 41])
 def test_a_venue_name_is_a_folder_name(name: str) -> None:
     """What could leave the folder, or be two folders on some disks, is refused."""
@@ -194,5 +237,5 @@ def test_a_killed_writer_loses_nothing_that_it_said(tmp_path: Path) -> None:
         assert (np.diff(times) == HOUR).all()
         assert len(history.versions(KEY)) == len(times)
         with history.writing():
-            on_disk = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*/*/*")}
+            on_disk = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("binance/*/*/*")}
         assert on_disk == history.catalog.segment_paths()

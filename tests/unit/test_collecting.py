@@ -264,14 +264,53 @@ def test_trades_in_a_hole_say_that_the_candle_exists(collector: Collector) -> No
 def test_settled_gaps_are_left_alone_unless_asked_for(collector: Collector) -> None:
     """A well-attested old gap costs no request; `ask_again` asks, and what comes then is stored."""
     frame = without_bars(SYMBOLS[:1], [30])
-    collector.clock = FixedClock(LATER_NS)
-    collector.collect(venue(frame, traits=QUIET))
+    for _ in range(3):
+        collector.collect(venue(frame, traits=QUIET))
+        collector.clock.advance(13 * HOUR.ns)
     full = venue(TRUTH, traits=QUIET)
     assert collector.collect(full).n_new == 0
     assert collector.missing(SYMBOLS[0]) == [(30, 1, GapKind.NO_TRADES)]
     assert collector.collect(full, ask_again=True).n_new == 1
     assert collector.missing(SYMBOLS[0]) == []
     assert_stored(collector, TRUTH)
+
+
+def test_a_gap_is_not_settled_within_one_collection(collector: Collector) -> None:
+    """However old the bars are: one collection is one answer, and a day has to pass before a gap is left alone."""
+    frame = without_bars(SYMBOLS[:1], [30])
+    collector.clock = FixedClock(LATER_NS)
+    collector.collect(venue(frame, traits=QUIET))
+    assert collector.collect(venue(TRUTH, traits=QUIET)).n_new == 1
+    assert_stored(collector, TRUTH)
+
+
+def test_a_late_bar_at_the_end_is_known_since_it_came(collector: Collector) -> None:
+    """A bar that the venue did not have when it was asked was not known at its close, though none came after it."""
+    collector.collect(venue(without_bars(SYMBOLS[:1], [239])))
+    collector.clock.advance(HOUR.ns)
+    collector.collect(venue(TRUTH))
+    last = collector.stored()
+    assert last.loc[last["ts_event_ns"] == bar(239), "known_ns"].tolist() == [
+        END_NS + HOUR.ns if symbol == SYMBOLS[0] else END_NS for symbol in sorted(SYMBOLS)
+    ]
+
+
+def test_a_start_in_the_future_is_refused_and_changes_nothing(collector: Collector) -> None:
+    """What is wanted does not grow beyond what can be."""
+    collector.collect(venue(TRUTH))
+    with pytest.raises(InputError, match="no 1h bar"):
+        collector.collect(venue(TRUTH), start_ns=LATER_NS)
+    assert collector.collect(venue(TRUTH)).failures == ()
+
+
+def test_one_symbol_in_error_leaves_the_others_collected(collector: Collector) -> None:
+    """The error is raised once the rest is stored and in the ledger; nothing is left of the symbol in error."""
+    frame = without_bars(SYMBOLS[:1], [30])
+    with pytest.raises(InputError, match="spelling"):
+        collector.collect(venue(frame, traits=QUIET), [*SYMBOLS, "BTX/USDT"])
+    assert_stored(collector, frame)
+    assert collector.missing(SYMBOLS[0]) == [(30, 1, GapKind.NO_TRADES)]
+    assert {key.symbol for key in collector.history.catalog.list_series()} == set(SYMBOLS)
 
 
 def test_before_the_first_bar_a_symbol_was_not_listed(collector: Collector) -> None:

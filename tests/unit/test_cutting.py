@@ -100,6 +100,18 @@ def test_only_bars_without_trades_are_filled_and_flagged(tmp_path: Path) -> None
     assert len(load_candles(plain)) == 200 - 2 * 3 - 2
 
 
+def test_nothing_is_made_up_that_was_not_known_then(tmp_path: Path) -> None:
+    """As of a time before a gap was found nothing is filled, and never a bar that had not closed."""
+    history = collected(tmp_path, without([30, 31, 90, 91], CONFIG.symbols[:1]))
+    found_ns = CONFIG.end_ns
+    early = cut_dataset(tmp_path, history, KEYS, as_of_ns=bar(60), fill_no_trades=True)
+    assert not load_candle_records(early)["is_filled"].any()
+    now = load_candle_records(
+        cut_dataset(tmp_path, history, KEYS, as_of_ns=found_ns, span=Span(bar(80), bar(91)), fill_no_trades=True)
+    )
+    assert now.loc[now["is_filled"], "ts_event_ns"].tolist() == [bar(90)]
+
+
 def test_the_gate_keeps_what_is_known_when(tmp_path: Path) -> None:
     """Judging a dataset does not reset the time of its knowledge, nor make a made-up bar look traded."""
     known_ns = TRUTH["ts_event_ns"].to_numpy() + 2 * HOUR.ns

@@ -109,7 +109,7 @@ class HistoryCatalog:
         return [Gap.model_validate(dict(row._mapping)) for row in self._rows(ordered)]
 
     def set_gaps(self, key: SeriesKey, found: Sequence[Gap], *, now_ns: int) -> list[Gap]:
-        """Make the open gaps of a series those that were found; return the ones that are closed by that.
+        """Make the open gaps of a series those that were found; return the ones of which every bar has come.
 
         A gap that was open already keeps its line and is brought up to date; no line is ever deleted.
         """
@@ -120,14 +120,25 @@ class HistoryCatalog:
             for bounds in before.keys() - now.keys():
                 connection.execute(_line(identifier, bounds).values(closed_ns=now_ns))
             for bounds, gap in now.items():
-                values = gap.model_dump(include={"kind", "evidence", "attempts", "tried_ns"}, mode="json")
+                values = gap.model_dump(
+                    include={"kind", "evidence", "attempts", "was_answered", "tried_ns"}, mode="json"
+                )
                 if bounds in before:
                     connection.execute(_line(identifier, bounds).values(**values))
                 else:
                     start_ns, end_ns = bounds
                     values |= {"series_id": identifier, "start_ns": start_ns, "end_ns": end_ns}
                     connection.execute(insert(gaps).values(found_ns=gap.found_ns, **values))
-        return [before[bounds] for bounds in sorted(before.keys() - now.keys())]
+        gone = [before[bounds] for bounds in sorted(before.keys() - now.keys())]
+        return [gap for gap in gone if not any(gap.span.overlaps(other.span) for other in found)]
+
+    def forget(self, key: SeriesKey) -> None:
+        """Strike a series out: its files, its gaps and what was wanted of it."""
+        with self._database.write() as connection:
+            identifier = connection.execute(select(series.c.id).where(_is(key))).scalar_one_or_none()
+            for table in (segments, gaps):
+                connection.execute(delete(table).where(table.c.series_id == identifier))
+            connection.execute(delete(series).where(series.c.id == identifier))
 
     def add_collection(self, venue: str, report: str, *, ended_ns: int) -> None:
         """Keep the report of one collection."""

@@ -38,6 +38,7 @@ async def collect_new_data(
     quarantine_folder: Path,
     policy: CollectionPolicy | None = None,
     ask_again: bool = False,
+    patience_s: float = 0.0,
     on_page: Callable[[str, int], None] = lambda _symbol, _n_bars: None,
 ) -> CollectionReport:
     """Fetch the closed bars that are missing between `start_ns` and `end_ns`, and in holes of what was asked before.
@@ -58,14 +59,15 @@ async def collect_new_data(
         quarantine_folder: where rows go that cannot be true.
         policy: how patient to be.
         ask_again: ask also for gaps that are settled.
+        patience_s: how long to wait for another collection to end.
         on_page: is told the symbol and the number of bars of each page, for a progress bar.
 
     Raises:
-        InputError: an unknown symbol, or a period without room for a bar.
+        InputError: an unknown symbol or timeframe, or a period without room for a bar; other series are collected.
         BusyError: another process collects into the same history.
         UnavailableError: the venue does not even tell its time.
     """
-    with history.writing():
+    with history.writing(patience_s=patience_s):
         asked_ns = clock.now_ns()
         venue_ns = await exchange.server_time_ns()
         # A venue whose clock runs ahead has no bars of its future; they are not missing.
@@ -82,11 +84,14 @@ async def collect_new_data(
                 policy=policy,
                 quarantine_folder=quarantine_folder,
                 on_page=on_page,
+                venue_ahead_ns=venue_ns - asked_ns,
                 begins_at_listing=start_ns is None and history.catalog.wanted(key) is None,
             )
             for key in await _keys(exchange, history, symbols, timeframe)
         ]
         await _all(fetches, lambda fetch: _fetch_series(fetch, ask_again=ask_again))
+        refused = [fetch for fetch in fetches if fetch.problem]
+        fetches = [fetch for fetch in fetches if not fetch.problem]
         closed = [gap for fetch in fetches for gap in await _update_ledger(fetch, fetches, ask_again=ask_again)]
         series = tuple(_series_report(fetch, venue_ns) for fetch in fetches)
         report = CollectionReport(
@@ -99,6 +104,8 @@ async def collect_new_data(
             skew_ms=(venue_ns - asked_ns) / 1e6,
         )
         history.catalog.add_collection(report.venue, report.model_dump_json(), ended_ns=clock.now_ns())
+    if refused and refused[0].problem:
+        raise refused[0].problem
     return report
 
 
@@ -122,12 +129,12 @@ def _wanted(history: CandleHistory, key: SeriesKey, start_ns: int | None, until_
     usual_ns = before.start_ns if before else until_ns - first_bars * key.bar.ns
     first_ns = usual_ns if start_ns is None else start_ns
     asked = key.whole_bars(first_ns, until_ns)
-    if before:
-        return Span(min(before.start_ns, asked.start_ns), max(before.end_ns, asked.end_ns))
-    if asked.start_ns == asked.end_ns:
-        period = f"between {iso_utc(first_ns)} and {iso_utc(until_ns)}"
-        raise InputError(f"no {key.timeframe} bar of {key.symbol} opens and closes {period}")
-    return asked
+    if asked.start_ns < asked.end_ns:
+        return Span(min(before.start_ns, asked.start_ns), max(before.end_ns, asked.end_ns)) if before else asked
+    if before and first_ns < until_ns:  # no bar has closed since
+        return before
+    period = f"between {iso_utc(first_ns)} and {iso_utc(until_ns)}"
+    raise InputError(f"no {key.timeframe} bar of {key.symbol} opens and closes {period}")
 
 
 async def _all(fetches: Sequence[SeriesFetch], work: Callable[[SeriesFetch], Awaitable[None]]) -> None:
@@ -148,14 +155,18 @@ async def _all(fetches: Sequence[SeriesFetch], work: Callable[[SeriesFetch], Awa
 
 async def _fetch_series(fetch: SeriesFetch, *, ask_again: bool) -> None:
     await fetch.prepare()
+    if fetch.problem:
+        return
     fetch.history.catalog.want(fetch.key, fetch.wanted)
     settled = [] if ask_again else spans_of(settled_gaps(fetch))
     await fetch.fetch([*open_holes(fetch, settled), *fetch.rechecks])
     for _ in range(fetch.policy.confirmations):
         unanswered = [*open_holes(fetch, settled), *fetch.unconfirmed()]
-        if not unanswered or fetch.failures:
+        if not unanswered or fetch.failures or fetch.problem:
             break
         await fetch.fetch(unanswered)
+    if fetch.problem and not len(fetch.times_ns):
+        fetch.history.catalog.forget(fetch.key)
 
 
 async def _update_ledger(fetch: SeriesFetch, fetches: Sequence[SeriesFetch], *, ask_again: bool) -> list[Gap]:

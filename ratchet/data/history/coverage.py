@@ -17,7 +17,7 @@ def coverage_table(history: CandleHistory, keys: Sequence[SeriesKey]) -> pd.Data
     rows = []
     for key in keys:
         times = history.times(key)
-        gaps = _gaps(history, key)
+        gaps = history.missing(key)
         missing = {kind.value: sum(gap.n_bars for gap in gaps if gap.kind is kind) for kind in GapKind}
         n_wanted = len(times) + sum(missing.values())
         rows.append(
@@ -44,7 +44,7 @@ def coverage_over_time(history: CandleHistory, keys: Sequence[SeriesKey], *, n_b
     bars = [pd.DataFrame({"symbol": key.symbol, "ts_event_ns": history.times(key)}) for key in keys]
     return cover(
         pd.concat(bars, ignore_index=True),
-        gap_frame([gap for key in keys for gap in _gaps(history, key)]),
+        gap_frame([gap for key in keys for gap in history.missing(key)]),
         timeframe=keys[0].bar,
         start_ns=min(span.start_ns for span in wanted),
         end_ns=max(span.end_ns for span in wanted),
@@ -56,7 +56,3 @@ def gap_frame(gaps: Sequence[Gap]) -> pd.DataFrame:
     """Return gaps as columns `symbol`, `start_ns`, `end_ns` (exclusive) and `kind`, as pictures take them."""
     rows = [(gap.symbol, gap.start_ns, gap.end_ns, gap.kind.value) for gap in gaps]
     return pd.DataFrame(rows, columns=["symbol", "start_ns", "end_ns", "kind"])
-
-
-def _gaps(history: CandleHistory, key: SeriesKey) -> list[Gap]:
-    return history.catalog.list_gaps(venue=key.venue, symbol=key.symbol, timeframe=key.timeframe)

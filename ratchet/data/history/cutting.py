@@ -31,8 +31,9 @@ def cut_dataset(
 ) -> DatasetRef:
     """Store the bars of some series as they were known at `as_of_ns`; equal bars give an equal dataset.
 
-    Look-ahead safe: no value is in it that was known later. With `fill_no_trades`, bars in which nobody traded are made
-    up of the close before them, with volume 0 and `is_filled` set; no other gap is ever filled.
+    Look-ahead safe: no value is in it that was known later. With `fill_no_trades`, bars in which nobody traded, as the
+    ledger had it at that time, are made up of the close right before them, with volume 0 and `is_filled` set; no other
+    gap is ever filled.
 
     Args:
         root: the home folder; datasets live in `root/datasets`.
@@ -56,8 +57,8 @@ def cut_dataset(
         raise InputError(f"the history has no {timeframe} bar of {names} known at {iso_utc(as_of_ns)}; collect first")
     candles = candles.assign(is_filled=False)
     if fill_no_trades:
-        gaps = [gap for gap in history.catalog.list_gaps(venue=venue, timeframe=timeframe) if _may_be_filled(gap)]
-        candles = fill_quiet_bars(candles, gaps)
+        lines = history.catalog.list_gaps(venue=venue, timeframe=timeframe, with_closed=True)
+        candles = fill_quiet_bars(candles, _fillable(lines, keys[0], as_of_ns, span))
     books, trades = (None, None) if recordings is None else _recorded(recordings, keys, candles, as_of_ns)
     return save_dataset(
         root,
@@ -74,8 +75,8 @@ def cut_dataset(
 def fill_quiet_bars(candles: pd.DataFrame, gaps: Sequence[Gap]) -> pd.DataFrame:
     """Return the candles with the bars of `gaps` made up of the close before them, volume 0 and `is_filled` True.
 
-    `candles` has `CANDLE_COLUMNS`, `known_ns` and `is_filled`. A made-up bar is known at its close. A gap without a bar
-    before it, or of a symbol that is not there, stays open.
+    `candles` has `CANDLE_COLUMNS`, `known_ns` and `is_filled`. A made-up bar is known at its close. A gap stays open
+    where the bar right before it is not there.
     """
     rows = dict(list(candles.groupby("symbol", sort=False)))
     made = [_made_up(rows[gap.symbol], gap) for gap in gaps if gap.symbol in rows]
@@ -83,6 +84,21 @@ def fill_quiet_bars(candles: pd.DataFrame, gaps: Sequence[Gap]) -> pd.DataFrame:
     if len(parts) == 1:
         return candles
     return pd.concat(parts, ignore_index=True).sort_values(["symbol", "ts_event_ns"], ignore_index=True)
+
+
+def _fillable(lines: Sequence[Gap], key: SeriesKey, as_of_ns: int, span: Span | None) -> list[Gap]:
+    """Return the gaps without trades as the ledger had them then, cut to bars that had closed and are wanted."""
+    wanted = key.whole_bars(span.start_ns if span else 0, min(as_of_ns, span.end_ns) if span else as_of_ns)
+    return [
+        gap.model_copy(
+            update={"start_ns": max(gap.start_ns, wanted.start_ns), "end_ns": min(gap.end_ns, wanted.end_ns)}
+        )
+        for gap in lines
+        if gap.kind is GapKind.NO_TRADES
+        and gap.found_ns <= as_of_ns
+        and (gap.closed_ns is None or gap.closed_ns > as_of_ns)
+        and gap.span.overlaps(wanted)
+    ]
 
 
 def _recorded(
@@ -95,16 +111,12 @@ def _recorded(
     return books, recorded_trades(recordings, venue, symbols, start_ns, end_ns)
 
 
-def _may_be_filled(gap: Gap) -> bool:
-    return gap.kind is GapKind.NO_TRADES
-
-
 def _made_up(rows: pd.DataFrame, gap: Gap) -> pd.DataFrame | None:
-    before = np.searchsorted(rows["ts_event_ns"].to_numpy(), gap.start_ns) - 1
-    if before < 0:
-        return None
-    close = float(rows["close"].iloc[before])
     bar_ns = (gap.end_ns - gap.start_ns) // gap.n_bars
+    before = rows.loc[rows["ts_event_ns"] == gap.start_ns - bar_ns, "close"]
+    if before.empty:
+        return None
+    close = float(before.iloc[0])
     opens = np.arange(gap.start_ns, gap.end_ns, bar_ns, dtype=np.int64)
     made = pd.DataFrame({"symbol": gap.symbol, "ts_event_ns": opens, **dict.fromkeys(VALUE_COLUMNS, close)})
     return made.assign(volume=0.0, known_ns=opens + bar_ns, is_filled=True)

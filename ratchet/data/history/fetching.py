@@ -54,6 +54,8 @@ class SeriesFetch:
     policy: CollectionPolicy
     quarantine_folder: Path
     on_page: Callable[[str, int], None]
+    venue_ahead_ns: int = 0
+    """The venue's clock minus this machine's."""
     begins_at_listing: bool = False
     """Whether nothing before the symbol's listing is wanted."""
 
@@ -72,16 +74,19 @@ class SeriesFetch:
     stored_before: Span | None = None
     rechecks: list[Span] = field(default_factory=list)
     """Stretches that are asked for although they are stored."""
+    problem: InputError | None = None
+    """Why nothing can be fetched of the series, where it is the caller who has to change something."""
+    _answered_gaps: list[Span] = field(default_factory=list)
     _unconfirmed_ns: set[int] = field(default_factory=set)
     _pages: list[pd.DataFrame] = field(default_factory=list)
 
     async def prepare(self) -> None:
-        """Look up what is stored, and what the venue says about the symbol.
-
-        Raises:
-            InputError: the venue does not list the symbol and nothing of it is stored.
-        """
+        """Look up what is stored, and what the venue says about the symbol."""
         self.times_ns = self.history.times(self.key)
+        lines = self.history.catalog.list_gaps(
+            venue=self.key.venue, symbol=self.key.symbol, timeframe=self.key.timeframe
+        )
+        self._answered_gaps = [gap.span for gap in lines if gap.was_answered]
         if len(self.times_ns):
             self.stored_before = Span(int(self.times_ns[0]), int(self.times_ns[-1]) + self.key.bar.ns)
             self.rechecks = [self._tail(), *self._late_arrivals()]
@@ -92,7 +97,7 @@ class SeriesFetch:
             self.instrument = await self.exchange.describe(self.key.symbol)
         except NotFoundError as error:
             if self.stored_before is None:
-                raise InputError(f"{error}; check the spelling") from error
+                self.problem = InputError(f"{error}; check the spelling")
             self.is_delisted = True
             return
         except UnavailableError:
@@ -113,7 +118,7 @@ class SeriesFetch:
     async def fetch(self, spans: list[Span]) -> None:
         """Fetch stretches of time; failures are noted, not raised."""
         self.failures.clear()
-        if self.is_delisted:
+        if self.is_delisted or self.problem:
             return
         reach_ns = self.exchange.traits.page_rows // 4 * self.key.bar.ns
         for span in joined(spans, reach_ns=reach_ns):
@@ -158,8 +163,8 @@ class SeriesFetch:
             except UnavailableError as error:
                 self.failures.append((Span(since_ns, span.end_ns), str(error)))
                 return
-            except InputError:
-                await self._note_vanished()
+            except InputError as error:
+                await self._note_vanished(error)
                 return
             if page.empty:
                 break
@@ -172,16 +177,16 @@ class SeriesFetch:
             since_ns = last_ns + 1
         self.asked.append(span)
 
-    async def _note_vanished(self) -> None:
-        """Tell a symbol that is gone from one that was never there."""
+    async def _note_vanished(self, error: InputError) -> None:
+        """Tell a symbol that is gone from a request that cannot be answered."""
         try:
             await self.exchange.describe(self.key.symbol)
         except NotFoundError:
-            if not len(self.times_ns) and not self._pages:
-                raise
-            self.is_delisted = True
-            return
-        raise InputError(f"{self.exchange.name} lists {self.key.symbol} but has no {self.key.timeframe} bars of it")
+            self.is_delisted = bool(len(self.times_ns) or self._pages)
+        except UnavailableError:
+            pass
+        if not self.is_delisted:
+            self.problem = error
 
     def _take(self, page: pd.DataFrame, span: Span) -> None:
         times = page["ts_event_ns"]
@@ -202,10 +207,12 @@ class SeriesFetch:
         times = good["ts_event_ns"].to_numpy()
         self._unconfirmed_ns.difference_update(times.tolist())
         is_new = self._is_new(times)
-        is_revised = ~is_new & self._differs(good) if not is_new.all() else ~is_new
+        before = self._stored(times) if not is_new.all() else None
+        is_revised = ~is_new & _differ(before, good) if before is not None else ~is_new
         changed = is_new | is_revised
         if changed.any():
-            self.history.add(self.key, good[changed].assign(known_ns=self._known_ns(times, is_revised)[changed]))
+            known_ns = self._known_ns(times, is_revised, before)
+            self.history.add(self.key, good[changed].assign(known_ns=known_ns[changed]))
         self.n_new += int(is_new.sum())
         self.n_revised += int(is_revised.sum())
         self.n_repaired += int((is_new & self._is_late(times)).sum())
@@ -221,24 +228,35 @@ class SeriesFetch:
         is_appended = not len(self.times_ns) or not len(times) or times[0] > self.times_ns[-1]
         self.times_ns = together if is_appended else np.sort(together)
 
-    def _differs(self, good: pd.DataFrame) -> NDArray[np.bool_]:
-        times = good["ts_event_ns"]
-        span = Span(int(times.iloc[0]), int(times.iloc[-1]) + 1)
-        stored = self.history.versions(self.key, span).drop_duplicates("ts_event_ns", keep="last")
-        stored = stored.set_index("ts_event_ns").reindex(times)
-        columns = list(VALUE_COLUMNS)
-        return np.asarray((stored[columns].to_numpy() != good[columns].to_numpy()).any(axis=1), dtype=bool)
+    def _stored(self, times: NDArray[np.int64]) -> pd.DataFrame:
+        """Return the values that the bars have in the store, NaN for those that are not there."""
+        stored = self.history.versions(self.key, Span(int(times[0]), int(times[-1]) + 1))
+        return stored.drop_duplicates("ts_event_ns", keep="last").set_index("ts_event_ns").reindex(times)
 
-    def _known_ns(self, times: NDArray[np.int64], is_revised: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def _known_ns(
+        self, times: NDArray[np.int64], is_revised: NDArray[np.bool_], before: pd.DataFrame | None
+    ) -> NDArray[np.int64]:
+        """Return since when the values are known: a bar's close, or now where it came late or was corrected.
+
+        Of two clocks that disagree the later now is taken, which cannot look ahead; a correction is never known before
+        what it corrects.
+        """
         closes = times + self.key.bar.ns
-        fetched = np.maximum(closes, self.clock.now_ns())
-        return np.where(is_revised | self._is_late(times), fetched, closes)
+        now_ns = self.clock.now_ns() + max(0, self.venue_ahead_ns)
+        known = np.where(is_revised | self._is_late(times), np.maximum(closes, now_ns), closes)
+        if before is None:
+            return known
+        earlier = before["known_ns"].fillna(0).to_numpy().astype(np.int64)
+        return np.where(is_revised, np.maximum(known, earlier + 1), known)
 
     def _is_late(self, times: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Mark bars that lie between others which were stored before this collection."""
-        if self.stored_before is None:
-            return np.zeros(len(times), dtype=bool)
-        return np.asarray((times > self.stored_before.start_ns) & (times < self.stored_before.end_ns), dtype=bool)
+        """Mark bars between others that were stored before, and bars that the venue once did not have."""
+        late = np.zeros(len(times), dtype=bool)
+        if self.stored_before is not None:
+            late |= (times > self.stored_before.start_ns) & (times < self.stored_before.end_ns)
+        for span in self._answered_gaps:
+            late |= (times >= span.start_ns) & (times < span.end_ns)
+        return late
 
     def _set_aside(self, refused: pd.DataFrame) -> None:
         """Write refused rows to a file named by its content, so that the same rows make one file."""
@@ -258,3 +276,8 @@ class SeriesFetch:
 def open_holes(fetch: SeriesFetch, settled: list[Span]) -> list[Span]:
     """Return what is missing and not settled."""
     return [piece for hole in fetch.holes() for piece in without(hole, settled)]
+
+
+def _differ(before: pd.DataFrame, after: pd.DataFrame) -> NDArray[np.bool_]:
+    columns = list(VALUE_COLUMNS)
+    return np.asarray((before[columns].to_numpy() != after[columns].to_numpy()).any(axis=1), dtype=bool)

@@ -41,7 +41,9 @@ class Gap(BaseModel):
     evidence: str
     """What speaks for the kind, in words and numbers."""
     attempts: int
-    """How often the venue was asked for these bars."""
+    """In how many collections the venue was asked for these bars."""
+    was_answered: bool = False
+    """Whether the venue ever answered that it has none, so that bars which come later came late."""
     found_ns: int
     tried_ns: int
     """When the venue was last asked."""
@@ -59,11 +61,11 @@ class Gap(BaseModel):
         return (self.end_ns - self.start_ns) // Timeframe.parse(self.timeframe).ns
 
     def is_settled(self, settle_after_ns: int, min_attempts: int) -> bool:
-        """Tell whether it need not be asked for again: well attested, asked often enough, and long enough ago."""
+        """Tell whether it need not be asked for again: well attested, asked often enough, and for long enough."""
         return (
             self.kind is not GapKind.FETCH_FAILURE
             and self.attempts >= min_attempts
-            and self.tried_ns - self.end_ns >= settle_after_ns
+            and self.tried_ns - self.found_ns >= settle_after_ns
         )
 
 
@@ -140,5 +142,5 @@ def _quiet_or_dark(hole: Span, evidence: HoleEvidence) -> tuple[GapKind, str] | 
 
 
 def _asked(evidence: HoleEvidence) -> str:
-    times = "once" if evidence.attempts == 1 else f"{evidence.attempts} times"
-    return f"asked {times}, no bars came"
+    runs = "1 collection" if evidence.attempts == 1 else f"{evidence.attempts} collections"
+    return f"asked in {runs}, no bars came"

@@ -107,7 +107,7 @@ def _judge(
     witnesses = _witnesses(others, piece)
     n_asked = sum(asked.start_ns <= piece.start_ns and piece.end_ns <= asked.end_ns for asked in fetch.asked)
     n_failed = sum(failed.overlaps(piece) for failed, _ in fetch.failures)
-    attempts = max((gap.attempts for gap in before), default=0) + n_asked + n_failed
+    attempts = max((gap.attempts for gap in before), default=0) + bool(n_asked or n_failed)
     evidence = HoleEvidence(
         attempts=attempts,
         traits=fetch.exchange.traits,
@@ -131,6 +131,7 @@ def _judge(
         kind=kind,
         evidence=words,
         attempts=attempts,
+        was_answered=n_asked > 0 or any(gap.was_answered for gap in before),
         found_ns=min((gap.found_ns for gap in before), default=now_ns),
         tried_ns=now_ns if n_asked or n_failed else max((gap.tried_ns for gap in before), default=now_ns),
     )

@@ -24,6 +24,9 @@ SEGMENT_COLUMNS = ("ts_event_ns", *VALUE_COLUMNS, "known_ns", "ingested_ns")
 `known_ns`: when somebody who watched the venue could first know this value. `ingested_ns`: when it was stored.
 """
 
+UNLISTED = "unlisted"
+"""Folder of segments that are not in the catalog."""
+
 _STAGED = ".stage-"
 
 
@@ -78,16 +81,25 @@ def read_times(root: Path, segment: Segment) -> NDArray[np.int64]:
     return times
 
 
-def remove_strangers(root: Path, known: set[str]) -> int:
-    """Remove files that the catalog does not list, left by a process that died; return how many."""
-    strangers = [
-        path
-        for path in root.glob("*/*/*/*")
-        if path.is_file() and (path.name.startswith(_STAGED) or path.relative_to(root).as_posix() not in known)
-    ]
+def set_strangers_aside(root: Path, known: set[str]) -> int:
+    """Move segments that the catalog does not list to `unlisted`, and remove half-written ones; return how many.
+
+    A writer that died leaves them; so does a catalog that was restored from an older copy.
+    """
+    strangers = [path for path in root.glob(f"*/*/*/{_STAGED}*") if path.is_file()]
     for path in strangers:
         path.unlink(missing_ok=True)
-    return len(strangers)
+    unlisted = [path for path in segment_files(root) if path.relative_to(root).as_posix() not in known]
+    for path in unlisted:
+        target = root / UNLISTED / path.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+    return len(strangers) + len(unlisted)
+
+
+def segment_files(root: Path) -> list[Path]:
+    """Return the segments on disk, listed or not, but not those that were set aside."""
+    return [path for path in root.glob("*/*/*/*.parquet") if path.relative_to(root).parts[0] != UNLISTED]
 
 
 def _encode(rows: pd.DataFrame) -> bytes:
@@ -99,7 +111,7 @@ def _encode(rows: pd.DataFrame) -> bytes:
 
 def _decode(root: Path, segment: Segment, columns: tuple[str, ...]) -> pa.Table:
     file = root / segment.path
-    advice = "restore it from a backup, or remove the series' folder and collect again"
+    advice = "restore it from a backup, or strike the series out with `ratchet data forget` and collect it again"
     try:
         payload = file.read_bytes()
     except OSError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Connection, ForeignKey, Index, Integer, MetaData, Table, Text
 
 SCHEMA_VERSION = 1
 
@@ -42,6 +42,7 @@ gaps = Table(
     Column("kind", Text, nullable=False),
     Column("evidence", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
+    Column("was_answered", Boolean, nullable=False),
     Column("found_ns", BigInteger, nullable=False),
     Column("tried_ns", BigInteger, nullable=False),
     Column("closed_ns", BigInteger),
