@@ -22,12 +22,14 @@ def collect(
     start: str | None = None,
     end: str | None = None,
     ask_again: bool = False,
+    fill_no_trades: bool = False,
+    with_books: bool = False,
 ) -> DatasetRef:
     """Bring the history of a venue up to date and return the dataset that passed the quality gate."""
     request = CollectionRequest.create(
         source=source, symbols=symbols, timeframe=timeframe, start=start, end=end, ask_again=ask_again
     )
     report = update_history(request)
-    raw = cut_history(report)
+    raw = cut_history(report, fill_no_trades=fill_no_trades, with_books=with_books)
     publish_coverage(report, raw)
     return validate_dataset(raw, is_live=request.is_live)

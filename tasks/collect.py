@@ -24,6 +24,9 @@ from ratchet.settings import Settings, load_settings
 from tasks.narration import narrate
 from tasks.retrying import is_worth_retrying
 
+_PATIENCE_S = 600.0
+"""How long to wait for another collection into the same history."""
+
 BARS_PER_TURN = 168
 """How far the simulated exchange's time moves on with each finished run: a week of hourly bars."""
 
@@ -50,7 +53,7 @@ def _from_venue(settings: Settings, request: RetrainRequest) -> DatasetRef:
     """Bring the history of a real venue up to date, and cut the dataset from everything that is known now."""
     clock = SystemClock()
     wanted = CollectionRequest(source=request.source, symbols=request.symbols, timeframe=request.timeframe)
-    report = collect_history(settings, wanted, clock)
+    report = collect_history(settings, wanted, clock, patience_s=_PATIENCE_S)
     keys = [SeriesKey(report.venue, item.symbol, report.timeframe) for item in report.series]
     with closing(CandleHistory(settings.history_root, clock, read_only=True)) as history:
         return cut_dataset(settings.root, history, keys, as_of_ns=max(clock.now_ns(), report.as_of_ns))
@@ -66,6 +69,8 @@ def _from_recording(settings: Settings, request: RetrainRequest) -> DatasetRef:
         timeframe=timeframe,
         books=collected.books,
         trades=collected.trades,
+        made_by=f"collect {collected.source} {timeframe.text}",
+        made_at_ns=SystemClock().now_ns(),
     )
 
 

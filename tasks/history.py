@@ -23,6 +23,8 @@ from tasks.narration import narrate
 from tasks.retrying import is_worth_retrying
 
 _N_LISTED_GAPS = 50
+_PATIENCE_S = 600.0
+"""How long to wait for another collection into the same history."""
 
 
 @task(
@@ -41,7 +43,11 @@ def update_history(request: CollectionRequest) -> CollectionReport:
     """
     with narrate("collect") as narration:
         report = collect_history(
-            load_settings(), request, SystemClock(), lambda symbol, n_bars: narration.advance(n_bars, symbol)
+            load_settings(),
+            request,
+            SystemClock(),
+            lambda symbol, n_bars: narration.advance(n_bars, symbol),
+            patience_s=_PATIENCE_S,
         )
         missing = sum(sum(item.n_missing.values()) for item in report.series)
         narration.conclude(f"{report.n_new:,} new bars of {len(report.series)} symbols, {missing:,} missing")
@@ -51,12 +57,19 @@ def update_history(request: CollectionRequest) -> CollectionReport:
 
 
 @task(name="cut dataset", cache_policy=NO_CACHE)
-def cut_history(report: CollectionReport) -> DatasetRef:
+def cut_history(report: CollectionReport, *, fill_no_trades: bool, with_books: bool) -> DatasetRef:
     """Store what is known now as an immutable dataset; nothing new gives the dataset that is there."""
     settings, clock = load_settings(), SystemClock()
     with narrate("cut") as narration, closing(_open(settings, clock)) as history:
         as_of_ns = max(clock.now_ns(), report.as_of_ns)
-        ref = cut_dataset(settings.root, history, _keys(report), as_of_ns=as_of_ns)
+        ref = cut_dataset(
+            settings.root,
+            history,
+            _keys(report),
+            as_of_ns=as_of_ns,
+            fill_no_trades=fill_no_trades,
+            recordings=settings.recordings_root if with_books else None,
+        )
         narration.conclude(f"dataset {ref.digest[:16]}")
     return ref
 
@@ -90,7 +103,7 @@ def _coverage_rows(report: CollectionReport) -> list[dict[str, object]]:
     return [
         {
             "symbol": item.symbol,
-            "coverage": f"{item.n_bars / item.n_wanted:.3%}",
+            "coverage": f"{item.n_bars / item.n_wanted:.3%}" if item.n_wanted else "-",
             "bars": item.n_bars,
             "new": item.n_new,
             "corrected": item.n_revised,

@@ -64,7 +64,11 @@ def collect(
             n_done += n_bars
             status.update(f"collecting from {source}: {n_done:,} bars, {symbol}")
 
-        report = collect_history(load_settings(), request, SystemClock(), show)
+        try:
+            report = collect_history(load_settings(), request, SystemClock(), show)
+        except KeyboardInterrupt:
+            _ERR.print(f"stopped after {n_done:,} bars; what is stored stays, and the next run goes on from there")
+            raise typer.Exit(130) from None
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
@@ -87,11 +91,22 @@ def gaps(
     """Print the gap ledger: what is missing, what it is, and on what evidence."""
     from ratchet.cli.data_render import render_gaps  # noqa: PLC0415
     from ratchet.data.history import CandleHistory  # noqa: PLC0415
-    from ratchet.market import parse_symbol  # noqa: PLC0415
+    from ratchet.market import Timeframe, parse_symbol  # noqa: PLC0415
 
     with closing(CandleHistory(load_settings().history_root, SystemClock(), read_only=True)) as history:
         wanted = parse_symbol(symbol) if symbol else None
-        found = history.catalog.list_gaps(symbol=wanted, timeframe=timeframe, with_closed=with_closed)
+        bar = Timeframe.parse(timeframe).text if timeframe else None
+        keys = [
+            key
+            for key in history.catalog.list_series()
+            if wanted in {None, key.symbol} and bar in {None, key.timeframe}
+        ]
+        if not keys:
+            raise NotFoundError("no such series is stored; see `ratchet data coverage`")
+        found = [gap for key in keys for gap in history.missing(key)]
+        if with_closed:
+            lines = history.catalog.list_gaps(symbol=wanted, timeframe=bar, with_closed=True)
+            found += [gap for gap in lines if gap.closed_ns is not None]
     if as_json:
         print_json([gap.model_dump(mode="json") for gap in found])
     else:
@@ -123,6 +138,25 @@ def coverage(
         if over_time is None:
             raise NotFoundError(f"no {timeframe} series is stored; name another --timeframe")
         _write(picture, coverage_picture(over_time, title=f"{timeframe} bars that are there"))
+
+
+@app.command()
+def forget(
+    symbol: Annotated[str, typer.Argument(help="For example BTC/USDT.")],
+    venue: Annotated[str, typer.Option(help="As in `ratchet data coverage`.")],
+    timeframe: TimeframeOption = "1h",
+) -> None:
+    """Strike a series out of the history; its files are set aside, and it can be collected anew."""
+    from ratchet.data.history import CandleHistory, SeriesKey  # noqa: PLC0415
+    from ratchet.market import parse_symbol  # noqa: PLC0415
+
+    with closing(CandleHistory(load_settings().history_root, SystemClock(), read_only=True)) as history:
+        key = SeriesKey(venue, parse_symbol(symbol), timeframe)
+        if key not in history.catalog.list_series():
+            raise NotFoundError(f"no {timeframe} series of {symbol} at {venue} is stored; see `ratchet data coverage`")
+    with closing(CandleHistory(load_settings().history_root, SystemClock())) as history:
+        history.forget(key)
+    _OUT.print(f"{key.symbol} {key.timeframe} of {key.venue} is struck out; its files are in the folder unlisted")
 
 
 @app.command()

@@ -79,8 +79,10 @@ def save(
             and venue in {None, key.venue}
             and (asked.symbols is None or key.symbol in asked.symbols)
         ]
-        if not keys:
-            raise NotFoundError(f"no such {timeframe} series is stored; see `ratchet data coverage`")
+        absent = set(asked.symbols or ()) - {key.symbol for key in keys}
+        if absent or not keys:
+            what = ", ".join(sorted(absent)) or "anything"
+            raise NotFoundError(f"no {timeframe} series of {what} is stored; see `ratchet data coverage`")
         as_of_ns = clock.now_ns() if asked.end_ns is None else asked.end_ns
         ref = cut_dataset(
             settings.root,
@@ -104,7 +106,7 @@ def validate(
     ] = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Let the quality gate judge a dataset; rows that fail go to quarantine, and the exit code is 3."""
+    """Let the quality gate judge a dataset; bad rows go to quarantine; the exit code is 3 when the gate fails."""
     from ratchet.cli.data_render import render_quality  # noqa: PLC0415
     from ratchet.data.quality import Engine, QualityPolicy, judge_dataset  # noqa: PLC0415
 
@@ -118,6 +120,10 @@ def validate(
         print_json([report.model_dump(mode="json") for report in reports])
     else:
         render_quality(_OUT, reports)
+        if any(report.n_quarantined for report in reports):
+            _OUT.print(
+                f"bad rows, with their reasons: {settings.root / 'quarantine' / ref.digest[:16]}", soft_wrap=True
+            )
 
 
 @app.command()
@@ -134,7 +140,10 @@ def merge(
 
     settings, bar, now_ns = load_settings(), Timeframe.parse(timeframe), SystemClock().now_ns()
     existing = find_dataset(settings, dataset)
-    other = None if files.exists() else find_dataset(settings, str(files))
+    try:
+        other = None if files.exists() else find_dataset(settings, str(files))
+    except NotFoundError as error:
+        raise NotFoundError(f"{files}: no such file or folder, and no dataset that begins so") from error
     new = (
         load_candle_records(other)
         if other

@@ -41,7 +41,7 @@ def look_at(
         key = _find(history, parse_symbol(symbol), venue, times.timeframe)
         span = _span(history, key, times.start_ns, times.end_ns)
         candles = history.candles([key], as_of_ns=clock.now_ns(), span=span)
-        gaps = history.catalog.list_gaps(venue=key.venue, symbol=key.symbol, timeframe=key.timeframe)
+        gaps = history.missing(key)
     if candles.empty:
         raise NotFoundError(f"{key.symbol}: no bar between {iso_utc(span.start_ns)} and {iso_utc(span.end_ns)}")
     inside = gap_frame([gap for gap in gaps if gap.span.overlaps(span)])

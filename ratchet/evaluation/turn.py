@@ -15,6 +15,7 @@ from ratchet.evaluation.latency import LatencyReport
 from ratchet.evaluation.validation import ValidationResult
 from ratchet.exchanges import SimulatedMarketConfig
 from ratchet.exchanges.factory import is_exchange_source
+from ratchet.exchanges.source import parse_venue_source
 from ratchet.market import Timeframe, parse_symbol
 
 _MODEL_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -89,8 +90,10 @@ class RetrainRequest(_Frozen):
     @property
     def market(self) -> str:
         """What the data are of: `files`, a venue, or the simulated market by its seed and signal."""
-        if self.source_kind != "simulated":
-            return f"{self.source_kind}-swap" if "market=swap" in self.source else self.source_kind
+        if self.is_live:
+            return parse_venue_source(self.source).name
+        if self.source_kind == "files":
+            return "files"
         config = SimulatedMarketConfig.from_url(self.source)
         return f"simulated, seed {config.seed}, signal {config.strength:g}"
 

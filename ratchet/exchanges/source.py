@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
@@ -26,8 +27,15 @@ class VenueSource:
 
     @property
     def name(self) -> str:
-        """What it is called in messages and on disk: `binance`, `binance-swap`."""
-        return self.venue if self.market == "spot" else f"{self.venue}-{self.market}"
+        """What it is called in messages and on disk: `binance`, `binance-swap`.
+
+        What another address answers is other data and has another name, whatever the port: `binance-at-127-0-0-1`.
+        """
+        name = self.venue if self.market == "spot" else f"{self.venue}-{self.market}"
+        if self.url is None:
+            return name
+        host = re.sub(r"[^a-z0-9]+", "-", (urlsplit(self.url).hostname or "").lower()).strip("-")
+        return f"{name}-at-{host}"[:40].rstrip("-")
 
 
 def parse_venue_source(source: str) -> VenueSource:

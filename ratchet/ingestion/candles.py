@@ -16,6 +16,8 @@ def collect_history(
     request: CollectionRequest,
     clock: Clock,
     on_page: Callable[[str, int], None] = lambda _symbol, _n_bars: None,
+    *,
+    patience_s: float = 0.0,
 ) -> CollectionReport:
     """Run one collection into the history below the home folder; see `collect_new_data`.
 
@@ -24,17 +26,22 @@ def collect_history(
         request: what to collect.
         clock: says when bars are stored.
         on_page: is told the symbol and the number of bars of each page.
+        patience_s: how long to wait for another collection into the same history.
 
     Raises:
         InputError: the source, a symbol or the period cannot be used.
         BusyError: another process collects into the same history.
         UnavailableError: the venue does not answer at all.
     """
-    return asyncio.run(_collect(settings, request, clock, on_page))
+    return asyncio.run(_collect(settings, request, clock, on_page, patience_s))
 
 
 async def _collect(
-    settings: Settings, request: CollectionRequest, clock: Clock, on_page: Callable[[str, int], None]
+    settings: Settings,
+    request: CollectionRequest,
+    clock: Clock,
+    on_page: Callable[[str, int], None],
+    patience_s: float,
 ) -> CollectionReport:
     exchange = open_exchange(request.source, clock=clock)
     history = CandleHistory(settings.history_root, clock)
@@ -49,6 +56,7 @@ async def _collect(
             clock=clock,
             quarantine_folder=settings.root / "quarantine" / "candles",
             ask_again=request.ask_again,
+            patience_s=patience_s,
             on_page=on_page,
         )
     finally:

@@ -97,6 +97,28 @@ def test_an_altered_file_is_refused(tmp_path: Path) -> None:
         history.candles([KEY], as_of_ns=100 * HOUR)
 
 
+def test_a_damaged_series_can_be_struck_out_and_begun_anew(tmp_path: Path) -> None:
+    """What the message advises works: the series is gone, its files are aside, and new bars can be stored."""
+    history = opened(tmp_path)
+    with history.writing():
+        history.catalog.want(KEY, Span(0, 10 * HOUR))
+        history.add(KEY, rows(0, 10))
+    (file,) = tmp_path.glob("*/*/*/*.parquet")
+    file.unlink()
+    with pytest.raises(ArtifactError, match="data forget"):
+        history.times(KEY)
+    history.forget(KEY)
+    assert history.catalog.list_series() == []
+    with history.writing():
+        history.catalog.want(KEY, Span(0, 10 * HOUR))
+        history.add(KEY, rows(0, 3))
+    history.forget(KEY)
+    assert [path.parts[-5] for path in tmp_path.rglob("*.parquet")] == ["unlisted"]
+    with history.writing():
+        history.add(KEY, rows(0, 3))
+    assert len(history.times(KEY)) == 3
+
+
 def test_two_writers_exclude_each_other(tmp_path: Path) -> None:
     """The second one is told, and the first one's work is untouched."""
     first, second = opened(tmp_path), opened(tmp_path)

@@ -271,7 +271,11 @@ def test_futures_trades_outside_the_book_are_left_out() -> None:
 def test_sources_are_read_and_mistakes_named() -> None:
     """Venue, market and address; anything else says what is known."""
     source = parse_venue_source("binance://?market=swap&url=http://127.0.0.1:9/binance&timeout_s=2")
-    assert (source.name, source.url, source.timeout_s) == ("binance-swap", "http://127.0.0.1:9/binance", 2.0)
+    assert (source.name, source.url, source.timeout_s) == (
+        "binance-swap-at-127-0-0-1",
+        "http://127.0.0.1:9/binance",
+        2.0,
+    )
     assert parse_venue_source("kraken://").name == "kraken"
     for text, expected in {
         "mtgox://": "the exchanges are binance://",

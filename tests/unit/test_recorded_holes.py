@@ -29,10 +29,13 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"no recordings in {
 def collect(
     folder: Path, frame: pd.DataFrame, clock: FixedClock, start_ns: int, *, ask_again: bool = False
 ) -> CollectionReport:
+    async def sleep(seconds: float) -> None:
+        clock.advance(round(seconds * 1e9))
+
     async def run() -> CollectionReport:
         upstream = FrameExchange(frame, HOUR, now_ns=clock.now_ns())
         async with ExchangeServer(upstream, venue="binance", timeframe=HOUR, clock=clock) as server:
-            exchange = open_exchange(f"binance://?url={server.url}", clock=clock)
+            exchange = open_exchange(f"binance://?url={server.url}", clock=clock, sleep=sleep)
             try:
                 return await collect_new_data(
                     exchange,
@@ -76,7 +79,7 @@ def test_holes_in_real_candles_are_found_and_repaired(tmp_path: Path) -> None:
     left, gone = punched(truth)
     first = collect(tmp_path, left, clock, start_ns)
     history = CandleHistory(tmp_path / "history", clock)
-    keys = [SeriesKey("binance", symbol, "1h") for symbol in SYMBOLS]
+    keys = [SeriesKey("binance-at-127-0-0-1", symbol, "1h") for symbol in SYMBOLS]
     before = history.candles(keys, as_of_ns=2**62)
     pd.testing.assert_frame_equal(before[list(truth.columns)], left.reset_index(drop=True), check_exact=True)
     missing = {
@@ -90,7 +93,7 @@ def test_holes_in_real_candles_are_found_and_repaired(tmp_path: Path) -> None:
     assert {int(opens[1_000]), int(opens[3_000])} <= dark
     assert sum(item.n_new for item in first.series) == len(left)
 
-    clock.advance(HOUR.ns // 2)
+    clock.advance(HOUR.ns // 4)
     report = collect(tmp_path, truth, clock, start_ns, ask_again=True)
     after = history.candles(keys, as_of_ns=2**62)
     pd.testing.assert_frame_equal(after[list(truth.columns)], truth, check_exact=True)

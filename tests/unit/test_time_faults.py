@@ -107,7 +107,7 @@ class Workshop:
     def assert_sound(self, report: CollectionReport) -> None:
         """Nothing misplaced, unfinished, made up or known too early, and no gap of negative length."""
         for symbol in SYMBOLS:
-            rows = self.history.versions(SeriesKey("binance", symbol, BAR.text))
+            rows = self.history.versions(SeriesKey(report.venue, symbol, BAR.text))
             opens = rows["ts_event_ns"]
             assert (opens % BAR.ns == 0).all()
             assert (opens + BAR.ns <= self.true.now_ns()).all(), "a bar that has not closed is stored"

@@ -184,7 +184,7 @@ def test_a_bar_is_closed_only_by_both_clocks(
     assert page["ts_event_ns"].iloc[-1] == START_NS + (closed[skew_s, is_venue_ahead] - 1) * HOUR.ns
     assert ahead_ns / NS_PER_S == pytest.approx(skew_s if is_venue_ahead else -skew_s, abs=0.1)
     assert [record.getMessage().split(" by ")[0] for record in caplog.records] == [
-        "the clocks of binance and of this machine differ"
+        "the clocks of binance-at-127-0-0-1 and of this machine differ"
     ]
 
 
@@ -245,7 +245,8 @@ def test_a_time_in_the_wrong_unit_is_never_guessed(venue: str) -> None:
         async with _served(venue, faults=faults) as (exchange, _):
             await exchange.fetch_candles(SYMBOL, HOUR, START_NS + 1_000 * HOUR.ns, 100)
 
-    with pytest.raises(UnavailableError, match=f"^{venue} answers candles of BTC/USDT in a form .* not in ms"):
+    expected = f"^{venue}-at-127-0-0-1 answers candles of BTC/USDT in a form .* not in ms"
+    with pytest.raises(UnavailableError, match=expected):
         asyncio.run(run())
 
 
@@ -258,10 +259,10 @@ def test_unknown_names_are_refused(venue: str) -> None:
             await exchange.fetch_candles(symbol, Timeframe.parse(timeframe), START_NS, limit)
 
     for symbol, timeframe, limit, expected in (
-        ("NO/SUCH", "1h", 10, f"{venue} has no spot market NO/SUCH"),
-        ("BTC/USDT:USDT", "1h", 10, f"{venue} has no spot market BTC/USDT:USDT"),
+        ("NO/SUCH", "1h", 10, f"{venue}-at-127-0-0-1 has no spot market NO/SUCH"),
+        ("BTC/USDT:USDT", "1h", 10, f"{venue}-at-127-0-0-1 has no spot market BTC/USDT:USDT"),
         ("nonsense", "1h", 10, "is not a symbol"),
-        (SYMBOL, "7m", 10, f"{venue} has no 7m candles; it has .*1m, "),
+        (SYMBOL, "7m", 10, f"{venue}-at-127-0-0-1 has no 7m candles; it has .*1m, "),
         (SYMBOL, "1h", 0, "limit=0 must be at least 1"),
     ):
         with pytest.raises(InputError, match=expected):
@@ -285,7 +286,7 @@ def test_a_symbol_that_vanishes_is_no_longer_listed(venue: str) -> None:
                     await fetch(SYMBOL, NOW_NS, 10)
             with pytest.raises(InputError, match=venue):
                 await exchange.fetch_candles(SYMBOL, HOUR, NOW_NS - 20 * HOUR.ns, 100)
-            with pytest.raises(NotFoundError, match=f"{venue} does not list {SYMBOL}"):
+            with pytest.raises(NotFoundError, match=f"{venue}-at-127-0-0-1 does not list {SYMBOL}"):
                 await exchange.describe(SYMBOL)
 
     asyncio.run(run())
@@ -445,7 +446,9 @@ def test_a_dead_host_is_reported_and_then_left_alone() -> None:
         return messages
 
     messages = asyncio.run(run())
-    assert all("binance gave no answer to /api/v3/time: 7 attempts, the last one" in text for text in messages[:5])
+    assert all(
+        "binance-at-127-0-0-1 gave no answer to /api/v3/time: 7 attempts, the last one" in text for text in messages[:5]
+    )
     assert "5 calls in a row failed; nothing is sent for another" in messages[5]
     assert not [text for text in messages if "\n" in text]
 
@@ -526,13 +529,13 @@ async def _nothing(_: web.Request) -> web.StreamResponse:
     [
         ("binance://", "binance"),
         ("binance://?market=swap", "binance-swap"),
-        ("kraken://?url=http://127.0.0.1:9123/kraken&timeout_s=3", "kraken"),
+        ("kraken://?url=http://127.0.0.1:9123/kraken&timeout_s=3", "kraken-at-127-0-0-1"),
         ("coinbase://?market=spot", "coinbase"),
         ("simulated://?seed=7&bars=300&symbols=1", None),
     ],
 )
 def test_sources_open_what_they_name(source: str, name: str | None) -> None:
-    """The name says venue and kind of market, and no address."""
+    """The name says venue and kind of market, and which other host stands in for the venue."""
 
     async def run() -> str:
         exchange = open_exchange(source, clock=FixedClock(NOW_NS))

@@ -63,6 +63,7 @@ def book_rule(venue: str) -> BookRule:
     Raises:
         InputError: the venue is not known.
     """
+    venue = venue.partition("-at-")[0]
     rule = _RULES.get(venue) or _RULES.get(venue.partition("-")[0])
     if rule is None:
         raise InputError(f"{venue}: no rule for its order books; known are {', '.join(_RULES)}")

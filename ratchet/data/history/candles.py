@@ -29,6 +29,7 @@ from ratchet.data.history.segments import (
     read_segment,
     read_times,
     segment_files,
+    set_aside,
     set_strangers_aside,
     write_segment,
 )
@@ -86,6 +87,13 @@ class CandleHistory:
                 )
             set_strangers_aside(self._root, self.catalog.segment_paths())
             yield
+
+    def forget(self, key: SeriesKey) -> None:
+        """Strike a series out and set its files aside; it can be collected anew, for example when a file is damaged."""
+        with self.writing():
+            for segment in self.catalog.list_segments(key):
+                set_aside(self._root, segment.path)
+            self.catalog.forget(key)
 
     def times(self, key: SeriesKey) -> NDArray[np.int64]:
         """Return the opens of all bars that are stored, ascending, each once."""

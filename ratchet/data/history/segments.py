@@ -91,10 +91,16 @@ def set_strangers_aside(root: Path, known: set[str]) -> int:
         path.unlink(missing_ok=True)
     unlisted = [path for path in segment_files(root) if path.relative_to(root).as_posix() not in known]
     for path in unlisted:
-        target = root / UNLISTED / path.relative_to(root)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(target)
+        set_aside(root, path.relative_to(root).as_posix())
     return len(strangers) + len(unlisted)
+
+
+def set_aside(root: Path, path: str) -> None:
+    """Move a segment, where it is there, to the folder `unlisted`."""
+    target = root / UNLISTED / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if (root / path).is_file():
+        (root / path).replace(target)
 
 
 def segment_files(root: Path) -> list[Path]:

@@ -13,6 +13,7 @@ import pandas as pd
 from ratchet.clock import NS_PER_S, Clock
 from ratchet.errors import InputError, NotFoundError, UnavailableError
 from ratchet.exchanges.pacing import PROCESS_PACES, HostPaces, Sleep
+from ratchet.exchanges.source import VenueSource
 from ratchet.exchanges.venues.candle_pages import ASKINGS, first_candles
 from ratchet.exchanges.venues.client import body_examiner, load_markets, open_client
 from ratchet.exchanges.venues.dialect import NS_PER_MS, CandleRange, CandleTable, Listing, Trade
@@ -71,7 +72,7 @@ class VenueExchange(Exchange):
     ) -> None:
         self._dialect = open_dialect(venue, market)
         self._market_type = market
-        self._name = venue if market == "spot" else f"{venue}-{market}"
+        self._name = VenueSource(venue, market, url).name
         self._clock = clock
         self._client = open_client(self._dialect.ccxt_id, options=self._dialect.options, url=url)
         self._transport = VenueTransport(
