@@ -56,7 +56,7 @@ def _from_venue(settings: Settings, request: RetrainRequest) -> DatasetRef:
     report = collect_history(settings, wanted, clock, patience_s=_PATIENCE_S)
     keys = [SeriesKey(report.venue, item.symbol, report.timeframe) for item in report.series]
     with closing(CandleHistory(settings.history_root, clock, read_only=True)) as history:
-        return cut_dataset(settings.root, history, keys, as_of_ns=max(clock.now_ns(), report.as_of_ns))
+        return cut_dataset(settings.root, history, keys, as_of_ns=report.known_at_ns)
 
 
 def _from_recording(settings: Settings, request: RetrainRequest) -> DatasetRef:

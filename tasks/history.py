@@ -61,12 +61,11 @@ def cut_history(report: CollectionReport, *, fill_no_trades: bool, with_books: b
     """Store what is known now as an immutable dataset; nothing new gives the dataset that is there."""
     settings, clock = load_settings(), SystemClock()
     with narrate("cut") as narration, closing(_open(settings, clock)) as history:
-        as_of_ns = max(clock.now_ns(), report.as_of_ns)
         ref = cut_dataset(
             settings.root,
             history,
             _keys(report),
-            as_of_ns=as_of_ns,
+            as_of_ns=report.known_at_ns,
             fill_no_trades=fill_no_trades,
             recordings=settings.recordings_root if with_books else None,
         )

@@ -14,7 +14,7 @@ from ratchet.data.history import CandleHistory, SeriesKey, Span, collect_new_dat
 from ratchet.data.history.coverage import coverage_over_time, coverage_table
 from ratchet.data.history.cutting import cut_dataset
 from ratchet.data.history.second_venue import cut_second_venue
-from ratchet.data.quality import VectorizedGate, validate_data_quality
+from ratchet.data.quality import QualityPolicy, VectorizedGate, validate_data_quality
 from ratchet.data.snapshots import load_candle_records, load_candles, load_manifest
 from ratchet.errors import InputError
 from ratchet.exchanges import SimulatedMarket, SimulatedMarketConfig
@@ -118,6 +118,19 @@ def test_the_gate_keeps_what_is_known_when(tmp_path: Path) -> None:
     rows = TRUTH.assign(known_ns=known_ns, is_filled=np.arange(len(TRUTH)) == 7)
     _, good = validate_data_quality(rows, VectorizedGate(), timeframe=HOUR, quarantine_folder=tmp_path)
     pd.testing.assert_frame_equal(good, rows)
+
+
+def test_bars_that_are_flagged_as_made_up_are_not_stale(tmp_path: Path) -> None:
+    """A long gap without trades that was filled on purpose does not end in quarantine; the same bars unflagged do."""
+    rows = TRUTH[TRUTH["symbol"] == CONFIG.symbols[0]].reset_index(drop=True)
+    quiet = rows.index.isin(range(40, 70))
+    for name in ("open", "high", "low", "close"):
+        rows[name] = np.where(quiet, rows["close"].iloc[39], rows[name])
+    rows["volume"] = np.where(quiet, 0.0, rows["volume"])
+    policy = QualityPolicy(max_quarantined_share=1.0)
+    for is_filled, n_bad in ((quiet, 0), (np.zeros(len(rows), dtype=bool), 30)):
+        report, _, bad = VectorizedGate(policy).check(rows.assign(is_filled=is_filled), timeframe=HOUR)
+        assert (report.passed, len(bad)) == (True, n_bad)
 
 
 def test_coverage_in_numbers_and_over_time(tmp_path: Path) -> None:

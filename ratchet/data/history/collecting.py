@@ -68,8 +68,8 @@ async def collect_new_data(
         UnavailableError: the venue does not even tell its time.
     """
     with history.writing(patience_s=patience_s):
-        asked_ns = clock.now_ns()
         venue_ns = await exchange.server_time_ns()
+        venue_ahead_ns = venue_ns - clock.now_ns()  # measured after any waiting for the answer
         # A venue whose clock runs ahead has no bars of its future; they are not missing.
         now_ns = min(venue_ns, clock.now_ns())
         until_ns = now_ns if end_ns is None else min(end_ns, now_ns)
@@ -84,7 +84,6 @@ async def collect_new_data(
                 policy=policy,
                 quarantine_folder=quarantine_folder,
                 on_page=on_page,
-                venue_ahead_ns=venue_ns - asked_ns,
                 begins_at_listing=start_ns is None and history.catalog.wanted(key) is None,
             )
             for key in await _keys(exchange, history, symbols, timeframe)
@@ -93,15 +92,16 @@ async def collect_new_data(
         refused = [fetch for fetch in fetches if fetch.problem]
         fetches = [fetch for fetch in fetches if not fetch.problem]
         closed = [gap for fetch in fetches for gap in await _update_ledger(fetch, fetches, ask_again=ask_again)]
-        series = tuple(_series_report(fetch, venue_ns) for fetch in fetches)
+        series = tuple(map(_series_report, fetches))
         report = CollectionReport(
             venue=venue_name(exchange.name),
             timeframe=timeframe.text,
             as_of_ns=venue_ns,
+            known_at_ns=clock.now_ns(),
             series=series,
             n_gaps_closed=len(closed),
             digest=sha256_bytes("".join(item.symbol + item.digest for item in series).encode()),
-            skew_ms=(venue_ns - asked_ns) / 1e6,
+            skew_ms=venue_ahead_ns / 1e6,
         )
         history.catalog.add_collection(report.venue, report.model_dump_json(), ended_ns=clock.now_ns())
     if refused and refused[0].problem:
@@ -179,7 +179,7 @@ async def _update_ledger(fetch: SeriesFetch, fetches: Sequence[SeriesFetch], *, 
     return closed
 
 
-def _series_report(fetch: SeriesFetch, as_of_ns: int) -> SeriesReport:
+def _series_report(fetch: SeriesFetch) -> SeriesReport:
     key = fetch.key
     return SeriesReport(
         symbol=key.symbol,
@@ -193,7 +193,7 @@ def _series_report(fetch: SeriesFetch, as_of_ns: int) -> SeriesReport:
         gaps=tuple(
             fetch.history.catalog.list_gaps(venue=key.venue, symbol=key.symbol, timeframe=key.timeframe),
         ),
-        digest=content_digest(fetch.history.candles([key], as_of_ns=max(as_of_ns, fetch.clock.now_ns()))),
+        digest=content_digest(fetch.history.candles([key], as_of_ns=fetch.clock.now_ns())),
         quarantine=tuple(map(str, fetch.quarantine)),
     )
 

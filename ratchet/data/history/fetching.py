@@ -54,8 +54,6 @@ class SeriesFetch:
     policy: CollectionPolicy
     quarantine_folder: Path
     on_page: Callable[[str, int], None]
-    venue_ahead_ns: int = 0
-    """The venue's clock minus this machine's."""
     begins_at_listing: bool = False
     """Whether nothing before the symbol's listing is wanted."""
 
@@ -238,11 +236,10 @@ class SeriesFetch:
     ) -> NDArray[np.int64]:
         """Return since when the values are known: a bar's close, or now where it came late or was corrected.
 
-        Of two clocks that disagree the later now is taken, which cannot look ahead; a correction is never known before
-        what it corrects.
+        A correction is known after what it corrects, whatever the clock shows.
         """
         closes = times + self.key.bar.ns
-        now_ns = self.clock.now_ns() + max(0, self.venue_ahead_ns)
+        now_ns = self.clock.now_ns()
         known = np.where(is_revised | self._is_late(times), np.maximum(closes, now_ns), closes)
         if before is None:
             return known

@@ -55,6 +55,8 @@ class CollectionReport(_Frozen):
     timeframe: str
     as_of_ns: int
     """The venue's time at which it was asked."""
+    known_at_ns: int
+    """This machine's time at the end, as of which everything that was collected is known."""
     series: tuple[SeriesReport, ...]
     n_gaps_closed: int
     """Lines of the ledger that are closed now."""

@@ -77,6 +77,10 @@ class Rows:
         """Return a column of the table, without a copy."""
         return self._table[name].to_numpy()
 
+    def has(self, name: str) -> bool:
+        """Tell whether the table has a column."""
+        return name in self._table
+
     def values(self, name: str) -> tuple[NDArray[Any], Positions | None]:
         """Return what has to be judged of a column: all of it and None, or marked values and where they are."""
         if name not in self._derived:

@@ -17,13 +17,15 @@ STALE_COLUMN = "stale_bars"
 
 
 def silent_runs() -> Derived:
-    """Mark the bars without volume with the lengths of their runs."""
+    """Mark the bars without volume with the lengths of their runs; bars that are flagged as made up do not count."""
 
     def compute(rows: Rows) -> Mapping[str, Marks]:
-        volume = rows.column("volume")
+        is_silent = rows.column("volume") == 0
+        if rows.has("is_filled"):
+            is_silent &= ~rows.column("is_filled").astype(bool)
         silent, stale = [], []
         for group in rows.named_groups:
-            places = np.flatnonzero(volume[group.in_time] == 0)
+            places = np.flatnonzero(is_silent[group.in_time])
             positions = group.positions(places)
             follows = np.diff(places) == 1
             silent.append((positions, _run_lengths(follows, len(places))))
