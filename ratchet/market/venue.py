@@ -36,7 +36,6 @@ symbol.
 """
 
 
-
 @dataclass(frozen=True, slots=True)
 class Instrument:
     """A symbol as a venue lists it.

@@ -75,6 +75,20 @@ def test_from_the_exchange_to_datasets(source: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.engine
+def test_the_loop_turns_on_a_venue(source: str, tmp_path: Path) -> None:
+    """`ratchet run` on an exchange collects, cuts and judges the data, trains, and registers a version."""
+    home = Home(tmp_path / "home")
+    result = home.run("run", "--source", source, "--symbols", TWO, "--json", timeout_s=400)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["model_name"] == "binance-1h"
+    assert report["dataset"]["source"].startswith("binance-at-")
+    assert report["dataset"]["n_rows"] >= 2 * 899
+    assert report["gate"]["verdict"] in {"approve", "reject", "inconclusive"}
+
+
+@pytest.mark.slow
+@pytest.mark.engine
 def test_a_recorder_that_is_killed_goes_on(source: str, tmp_path: Path) -> None:
     """Killed in the middle, started again: files are whole, no sequence comes twice, the pause is a gap."""
     home = Home(tmp_path / "home")
