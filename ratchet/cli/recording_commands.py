@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +43,7 @@ def record(
         raise InputError("no symbols to record; name them with --symbols BTC/USDT,ETH/USDT")
     venue = source or settings.recorder.source
     _ERR.print(f"recording {', '.join(names)} from {venue} below {settings.recordings_root}", soft_wrap=True)
-    report = record_books(settings, venue, names, clock=SystemClock(), seconds=seconds)
+    report = record_books(settings, venue, names, clock=SystemClock(), monotonic_ns=time.monotonic_ns, seconds=seconds)
     if as_json:
         print_json(asdict(report))
     else:

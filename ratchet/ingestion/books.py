@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 from ratchet.clock import NS_PER_S, Clock
@@ -18,7 +19,13 @@ _TRUSTED_AFTER = 300
 
 
 def record_books(
-    settings: Settings, source: str, symbols: list[str], *, clock: Clock, seconds: float | None = None
+    settings: Settings,
+    source: str,
+    symbols: list[str],
+    *,
+    clock: Clock,
+    monotonic_ns: Callable[[], int],
+    seconds: float | None = None,
 ) -> RecordingReport:
     """Record books and trades below the home folder until the time is up, or SIGINT or SIGTERM comes.
 
@@ -27,14 +34,15 @@ def record_books(
         source: a venue, for example `binance://?market=swap`.
         symbols: what to record.
         clock: stamps and dates everything.
+        monotonic_ns: measures what passes, `time.monotonic_ns`; the clock may be set while this runs.
         seconds: how long; None to go on.
 
     Raises:
-        InputError: the source or a symbol cannot be used.
+        InputError: the source or a symbol cannot be used, or the folder holds something that is later than now.
         BusyError: another process records the same venue.
         UnavailableError: the folder cannot be written.
     """
-    return asyncio.run(_record(settings, source, symbols, clock, seconds))
+    return asyncio.run(_record(settings, source, symbols, clock, monotonic_ns, seconds))
 
 
 def replay_recording(
@@ -52,7 +60,7 @@ def replay_recording(
         venue_id: what the venue calls the symbol, where that is not its two currencies.
 
     Raises:
-        InputError: the file, the venue or the symbol cannot be used.
+        InputError: the file, the venue or the symbol cannot be used, or the file's time is recorded there already.
         BusyError: another process records the same venue.
     """
     if not path.is_file():
@@ -70,9 +78,13 @@ def _usual_ids(symbol: str) -> list[str]:
 
 
 async def _record(
-    settings: Settings, source: str, symbols: list[str], clock: Clock, seconds: float | None
+    settings: Settings,
+    source: str,
+    symbols: list[str],
+    clock: Clock,
+    monotonic_ns: Callable[[], int],
+    seconds: float | None,
 ) -> RecordingReport:
-    until_ns = None if seconds is None else clock.now_ns() + round(seconds * NS_PER_S)
     stream = open_stream(source, symbols, clock=clock)
     closing: list[asyncio.Task[None]] = []
     loop = asyncio.get_running_loop()
@@ -80,6 +92,9 @@ async def _record(
         # The end of the stream ends the recording in good order, with its report.
         loop.add_signal_handler(number, lambda: closing.append(loop.create_task(stream.close())))
     try:
-        return await record(stream, settings.recordings_root, symbols, clock=clock, until_ns=until_ns)
+        until_ns = None if seconds is None else clock.now_ns() + round(seconds * NS_PER_S)
+        return await record(
+            stream, settings.recordings_root, symbols, clock=clock, until_ns=until_ns, monotonic_ns=monotonic_ns
+        )
     finally:
         await stream.close()

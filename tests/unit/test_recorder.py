@@ -46,9 +46,17 @@ class ScriptedStream:
     with the clock going on, or ends.
     """
 
-    def __init__(self, venue: str, script: Iterable[Message], *, stays: bool = False, silent_ms: int = 0) -> None:
+    def __init__(
+        self,
+        venue: str,
+        script: Iterable[Message],
+        *,
+        stays: bool = False,
+        silent_ms: int = 0,
+        start_ns: int = START_NS,
+    ) -> None:
         self.venue = venue
-        self.clock = FixedClock(START_NS)
+        self.clock = FixedClock(start_ns)
         self.answers: list[BookSnapshot] = []
         self.after_resync: list[Message] = []
         self.asked: list[str] = []
@@ -255,7 +263,7 @@ def test_segments_close_by_rows_and_begin_with_the_book(tmp_path: Path) -> None:
     for segment in segments:
         part = read_events(tmp_path, "bybit", SYMBOL, segment.first_recv_ns, segment.first_recv_ns + 1)
         assert "snapshot" in set(part["kind"])
-    stream = ScriptedStream("bybit", [(1, _bybit(70, kind="snapshot"))])
+    stream = ScriptedStream("bybit", [(1, _bybit(70, kind="snapshot"))], start_ns=START_NS + 100 * MS)
     assert _run(stream, tmp_path, limits).gaps[0].reason == "lost: no recorder was running"
 
 
@@ -438,7 +446,8 @@ def test_whatever_befalls_a_live_stream_only_true_books_are_recorded(
     assert plan.counts.total() >= 3
     assert report.n_gaps >= 1
     assert report.n_resyncs >= 1
-    rows = read_events(tmp_path, venue, SYMBOL, 0, FOREVER_NS)
+    (folder,) = (tmp_path / "books").iterdir()  # named for the address too, as the URL is not the venue's own
+    rows = read_events(tmp_path, folder.name, SYMBOL, 0, FOREVER_NS)
     books = rows[rows["kind"].isin(["snapshot", "delta"])]
     sides: dict[int, dict[float, float]] = {1: {}, -1: {}}
     n_compared = 0

@@ -132,7 +132,7 @@ def test_the_check_catches_a_writer_without_a_journal(tmp_path: Path) -> None:
 
 def test_an_empty_folder_has_no_memory(tmp_path: Path) -> None:
     """The first recorder of all finds nothing to continue, and nothing to read."""
-    assert Memory(tmp_path / "none").is_empty
+    assert Memory(tmp_path / "none", FOREVER_NS).is_empty
     with pytest.raises(NotFoundError, match="no closed segment"):
         read_events(tmp_path, VENUE, SYMBOL, 0, FOREVER_NS)
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from ratchet.data.books.ladder import Ladder
+from ratchet.clock import NS_PER_S
 from ratchet.data.books.records import EVENT_COLUMNS
 from ratchet.data.books.rules import book_rule
+from ratchet.data.books.sampling import BOOK_KINDS, event_starts, walk_books
 from ratchet.data.books.segments import SegmentManifest, list_segments, segment_folder, verified_path
 from ratchet.errors import InputError, NotFoundError
-from ratchet.market.venue import BOOK_COLUMNS, BOOK_LEVELS
+from ratchet.market.venue import BOOK_COLUMNS
 
-_BOOK_KINDS = ("snapshot", "delta", "gap")
+VALID_FOR_NS = 30 * NS_PER_S
+"""How long a book counts as known after the last row that says so, as long as a recorder waits before a stall."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +35,22 @@ class Gap:
     reason: str
 
 
-def read_events(root: Path, venue: str, symbol: str, start_ns: int, end_ns: int) -> pd.DataFrame:
+def read_events(
+    root: Path, venue: str, symbol: str, start_ns: int, end_ns: int, *, kinds: Collection[str] | None = None
+) -> pd.DataFrame:
     """Return the recorded rows (`EVENT_COLUMNS`) received in `[start_ns, end_ns)`, in the order of recording.
 
-    Segments that are still open are not read. Every file is compared with its digest.
+    Of all kinds, or of `kinds` only; others then take no memory. Segments that are still open are not read. Every file
+    is compared with its digest.
 
     Raises:
         NotFoundError: nothing was recorded for the symbol.
         ArtifactError: a segment is missing or was altered.
     """
-    folder, segments = _segments(root, venue, symbol)
-    wanted = [part for part in segments if part.first_recv_ns < end_ns and part.last_recv_ns >= start_ns]
-    rows = _read(folder, wanted)
-    return rows[rows["ts_recv_ns"].between(start_ns, end_ns, inclusive="left")].reset_index(drop=True)
+    parts = list(_received(root, venue, symbol, start_ns, end_ns, kinds))
+    if not parts:
+        return pd.DataFrame(columns=list(EVENT_COLUMNS)).astype({"ts_recv_ns": np.int64})
+    return pd.concat(parts, ignore_index=True)
 
 
 def list_gaps(root: Path, venue: str, symbol: str, start_ns: int, end_ns: int) -> list[Gap]:
@@ -55,12 +58,14 @@ def list_gaps(root: Path, venue: str, symbol: str, start_ns: int, end_ns: int) -
 
     Raises as `read_events`.
     """
-    rows = read_events(root, venue, symbol, start_ns, end_ns)
-    rows = rows[rows["kind"].isin(["gap", "snapshot"])]
+    events: list[tuple[str, int, int, str]] = []
+    for part in _received(root, venue, symbol, start_ns, end_ns, ("gap", "snapshot")):
+        rows = part[event_starts(part)]
+        columns = (rows[name].tolist() for name in ("kind", "ts_event_ns", "ts_recv_ns", "note"))
+        events += zip(*columns, strict=True)
     gaps: list[Gap] = []
     until_ns: int | None = None
-    columns = (rows[name].tolist() for name in ("kind", "ts_event_ns", "ts_recv_ns", "note"))
-    for kind, ts_event_ns, ts_recv_ns, note in reversed(list(zip(*columns, strict=True))):
+    for kind, ts_event_ns, ts_recv_ns, note in reversed(events):
         if kind == "snapshot":
             until_ns = ts_recv_ns
         else:
@@ -68,11 +73,22 @@ def list_gaps(root: Path, venue: str, symbol: str, start_ns: int, end_ns: int) -
     return gaps[::-1]
 
 
-def sample_books(root: Path, venue: str, symbol: str, start_ns: int, end_ns: int, *, interval_ns: int) -> pd.DataFrame:
+def sample_books(
+    root: Path,
+    venue: str,
+    symbol: str,
+    start_ns: int,
+    end_ns: int,
+    *,
+    interval_ns: int,
+    valid_for_ns: int = VALID_FOR_NS,
+) -> pd.DataFrame:
     """Return the book at `start_ns`, `start_ns + interval_ns`, ... before `end_ns`, as it was known here by then.
 
-    A row at time t rests on events with `ts_recv_ns <= t` only. Times at which the book was not known (no snapshot
-    yet, or a gap) have no row; levels that the book did not have are NaN.
+    A row at time t rests on events with `ts_recv_ns <= t` only. Times at which the book was not known have no row:
+    before a snapshot; in a gap or a pause of the recorder, which begin after the last row before them that says the
+    book holds (`snapshot`, `delta` or `alive`); and later than `valid_for_ns` after such a row, whatever follows.
+    Levels that the book did not have are NaN. Segments are read one after the other.
 
     Returns:
         `BOOK_COLUMNS`; `ts_event_ns` is the sampling time t, on this machine's clock.
@@ -84,15 +100,11 @@ def sample_books(root: Path, venue: str, symbol: str, start_ns: int, end_ns: int
     """
     if interval_ns <= 0:
         raise InputError(f"a sampling interval of {interval_ns} ns is not positive")
-    folder, segments = _segments(root, venue, symbol)
-    before = [part.number for part in segments if part.first_recv_ns <= start_ns]
-    first = max(before, default=0)  # each segment begins with the book
-    wanted = [part for part in segments if part.number >= first and part.first_recv_ns < end_ns]
-    rows = _read(folder, wanted)
-    rows = rows[rows["kind"].isin(_BOOK_KINDS)]
-    times = np.arange(start_ns, end_ns, interval_ns, dtype=np.int64)
     depth = book_rule(venue).depth
-    samples = [(symbol, ts_ns, *values) for ts_ns, values in _walk(rows, times, depth)]
+    folder, segments = _segments(root, venue, symbol)
+    parts = _frames(folder, segments[_first_needed(segments, start_ns) :], BOOK_KINDS)
+    times = np.arange(start_ns, end_ns, interval_ns, dtype=np.int64)
+    samples = [(symbol, ts_ns, *values) for ts_ns, values in walk_books(parts, times, depth, valid_for_ns)]
     return pd.DataFrame(samples, columns=list(BOOK_COLUMNS))
 
 
@@ -104,64 +116,33 @@ def _segments(root: Path, venue: str, symbol: str) -> tuple[Path, list[SegmentMa
     return folder, segments
 
 
-def _read(folder: Path, segments: Sequence[SegmentManifest]) -> pd.DataFrame:
-    if not segments:
-        return pd.DataFrame(columns=list(EVENT_COLUMNS)).astype({"ts_recv_ns": np.int64})
-    table = pa.concat_tables([pq.read_table(verified_path(folder, part)) for part in segments])
-    rows: pd.DataFrame = table.to_pandas()
-    return rows
+def _first_needed(segments: list[SegmentManifest], start_ns: int) -> int:
+    """Return the place of the last segment that begins, after all rows before it, by `start_ns`.
+
+    Each segment begins with the book, where that was known.
+    """
+    first, latest_ns = 0, 0
+    for place, part in enumerate(segments):
+        if max(latest_ns, part.first_recv_ns) > start_ns:
+            break
+        first, latest_ns = place, part.last_recv_ns
+    return first
 
 
-def _walk(rows: pd.DataFrame, times: NDArray[np.int64], depth: int | None) -> Iterator[tuple[int, list[float]]]:
-    """Yield each time at which the book is known with its levels, in the order of `BOOK_COLUMNS`."""
-    known_at = np.maximum.accumulate(rows["ts_recv_ns"].to_numpy(np.int64)) if len(rows) else np.zeros(0, np.int64)
-    ends = np.searchsorted(known_at, times, side="right")
-    kinds, sides = rows["kind"].to_numpy(), rows["side"].to_numpy()
-    prices, sizes = rows["price"].to_numpy(float), rows["size"].to_numpy(float)
-    starts_event = _event_starts(rows)
-    bids: Ladder[tuple[float, float]] = Ladder(is_bid=True)
-    asks: Ladder[tuple[float, float]] = Ladder(is_bid=False)
-    is_known, position = False, 0
-    for time_ns, end in zip(times.tolist(), ends.tolist(), strict=True):
-        for row in range(position, end):
-            if starts_event[row]:
-                if kinds[row] != "delta":
-                    bids.truncate(0)
-                    asks.truncate(0)
-                    is_known = kinds[row] == "snapshot"
-                elif depth is not None:
-                    bids.truncate(depth)
-                    asks.truncate(depth)
-            if sides[row]:
-                _put(bids if sides[row] > 0 else asks, prices[row], sizes[row])
-        position = end
-        if is_known:
-            bids.truncate(depth or len(bids))
-            asks.truncate(depth or len(asks))
-            yield time_ns, _columns(bids, asks)
+def _received(
+    root: Path, venue: str, symbol: str, start_ns: int, end_ns: int, kinds: Collection[str] | None
+) -> Iterator[pd.DataFrame]:
+    folder, segments = _segments(root, venue, symbol)
+    wanted = (part for part in segments if part.first_recv_ns < end_ns and part.last_recv_ns >= start_ns)
+    for rows in _frames(folder, wanted, kinds):
+        inside = rows[rows["ts_recv_ns"].between(start_ns, end_ns, inclusive="left")]
+        if not inside.empty:
+            yield inside
 
 
-def _event_starts(rows: pd.DataFrame) -> NDArray[np.bool_]:
-    same = np.ones(len(rows), dtype=bool)
-    for name in ("kind", "ts_recv_ns", "ts_event_ns", "last_id"):
-        values = rows[name].to_numpy()
-        same[1:] &= values[1:] == values[:-1]
-    same[:1] = False
-    return ~same
-
-
-def _put(ladder: Ladder[tuple[float, float]], price: float, size: float) -> None:
-    if size == 0.0:
-        ladder.remove(price)
-    else:
-        ladder.put(price, (price, size))
-
-
-def _columns(bids: Ladder[tuple[float, float]], asks: Ladder[tuple[float, float]]) -> list[float]:
-    values: list[float] = []
-    for ladder in (bids, asks):
-        levels = ladder.top(BOOK_LEVELS)
-        levels += [(np.nan, np.nan)] * (BOOK_LEVELS - len(levels))
-        values += [level[0] for level in levels]
-        values += [level[1] for level in levels]
-    return values
+def _frames(folder: Path, segments: Iterable[SegmentManifest], kinds: Collection[str] | None) -> Iterator[pd.DataFrame]:
+    """Yield the rows of one segment after the other."""
+    filters = None if kinds is None else [("kind", "in", list(kinds))]
+    for part in segments:
+        rows: pd.DataFrame = pq.read_table(verified_path(folder, part), filters=filters).to_pandas()
+        yield rows

@@ -19,7 +19,7 @@ from ratchet.data.books.limits import RecordingLimits
 from ratchet.data.books.records import Record
 from ratchet.data.books.resync import Resync
 from ratchet.data.books.rules import Sequencing, book_rule
-from ratchet.data.books.segments import SegmentWriter, segment_folder
+from ratchet.data.books.segments import SegmentWriter, refuse_held, segment_folder
 from ratchet.data.books.tally import RecordingReport, Tally
 from ratchet.data.books.tape import Memory, Tape
 from ratchet.data.lock import hold
@@ -47,10 +47,11 @@ async def record(
     *,
     clock: Clock,
     until_ns: int | None = None,
+    monotonic_ns: Callable[[], int] | None = None,
     limits: RecordingLimits | None = None,
     on_durable: OnDurable | None = None,
 ) -> RecordingReport:
-    """Record books and trades of `symbols` below `root` until the stream ends or the clock shows `until_ns`.
+    """Record books and trades of `symbols` below `root` until the stream ends or it is `until_ns`.
 
     Cancelling it closes the segments too. One recorder at a time may write a venue's folder. The stream is not closed.
 
@@ -58,13 +59,16 @@ async def record(
         stream: where messages come from.
         root: the home folder; see `ratchet.data.books.segments` for what is written.
         symbols: events of others are dropped.
-        clock: dates gaps and decides what is due; receive times are those of the messages.
-        until_ns: when to stop, ns UTC; None to go on.
+        clock: dates gaps; receive times are those of the messages.
+        until_ns: when to stop, ns UTC; None to go on. How far off it is is taken at the start.
+        monotonic_ns: measures what has passed and decides what is due, so that setting the machine's clock changes
+            nothing; `time.monotonic_ns` for live streams, None where `clock` itself only goes forward.
         limits: when to write, close and resynchronise.
         on_durable: told what has become safe.
 
     Raises:
-        InputError: no symbol, or a venue whose rule is not known.
+        InputError: no symbol, a venue whose rule is not known, or a folder that already holds something received
+            between now and `until_ns`; then nothing is written.
         BusyError: another recorder writes the same folder.
         ArtifactError: an earlier recording was altered.
         UnavailableError: the folder cannot be written; what was acknowledged is safe.
@@ -77,8 +81,13 @@ async def record(
         with ExitStack() as stack:
             if not stack.enter_context(hold(folder / ".lock")):
                 raise BusyError(f"{folder}: another recorder is writing here; stop it or choose another folder")
-            recording = _Recording(stream, root, names, clock, limits or RecordingLimits(), on_durable)
-            return await recording.run(until_ns)
+            now_ns = clock.now_ns()
+            for symbol in names:
+                refuse_held(segment_folder(root, stream.venue, symbol), now_ns, until_ns)
+            passing = monotonic_ns or clock.now_ns
+            end_ns = None if until_ns is None else passing() + until_ns - now_ns
+            recording = _Recording(stream, root, names, clock, passing, limits or RecordingLimits(), on_durable)
+            return await recording.run(end_ns)
     except OSError as error:
         raise UnavailableError(f"{root}: the recording cannot be written ({error}); recording has stopped") from error
 
@@ -90,22 +99,25 @@ class _Recording:
         root: Path,
         symbols: Sequence[str],
         clock: Clock,
+        passing_ns: Callable[[], int],
         limits: RecordingLimits,
         on_durable: OnDurable | None,
     ) -> None:
         self._stream, self._clock, self._limits, self._on_durable = stream, clock, limits, on_durable
+        self._passing_ns = passing_ns
         self._rule = book_rule(stream.venue)
         self._tally = Tally()
         self._sequence = ConnectionSequence()
         self._lock = asyncio.Lock()
-        now_ns = clock.now_ns()
-        self._last_message_ns = self._synced_ns = now_ns
+        now_ns, started_ns = clock.now_ns(), passing_ns()
+        self._last_message_ns = self._synced_ns = self._alive_ns = started_ns
+        self._heard: dict[int, int] = {}  # receive time of the last message of each connection, since `_alive_ns`
         self._n_unsafe = 0
         self._poison = root / "books" / stream.venue / f"poison-{now_ns}.txt"
         self._n_poison_bytes = 0
         self._tapes = {symbol: self._open(root, symbol, now_ns) for symbol in symbols}
         self._resync = Resync(
-            stream, self._rule, self._tapes, limits, self._tally, now_ns, lambda book: self._take_event(book, None)
+            stream, self._rule, self._tapes, limits, self._tally, started_ns, lambda book: self._take_event(book, None)
         )
 
     def _open(self, root: Path, symbol: str, now_ns: int) -> Tape:
@@ -113,7 +125,7 @@ class _Recording:
         folder = segment_folder(root, self._stream.venue, symbol)
         age_ns = int(limits.segment_age_s * NS_PER_S)
         writer = SegmentWriter(folder, symbol, max_rows=limits.segment_rows, max_age_ns=age_ns)
-        memory = Memory(folder)
+        memory = Memory(folder, now_ns)
         builder = BookBuilder(
             symbol,
             self._rule,
@@ -126,9 +138,9 @@ class _Recording:
             tape.note_pause(memory, now_ns)
         return tape
 
-    async def run(self, until_ns: int | None) -> RecordingReport:
+    async def run(self, end_ns: int | None) -> RecordingReport:
         """Pump messages and watch the time until one of the two ends; then close whatever happened."""
-        tasks = {asyncio.create_task(self._pump(until_ns)), asyncio.create_task(self._watch(until_ns))}
+        tasks = {asyncio.create_task(self._pump(end_ns)), asyncio.create_task(self._watch(end_ns))}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -141,19 +153,20 @@ class _Recording:
             self._close()
         return self._report()
 
-    async def _pump(self, until_ns: int | None) -> None:
+    async def _pump(self, end_ns: int | None) -> None:
         async for message in self._stream.messages():
-            if until_ns is not None and message.ts_recv_ns >= until_ns:
+            if end_ns is not None and self._passing_ns() >= end_ns:
                 return
             self._take(message)
+            self._note_alive(message)
             if self._n_unsafe >= self._limits.sync_records or self._is_sync_due():
                 await self._maintain()
 
-    async def _watch(self, until_ns: int | None) -> None:
+    async def _watch(self, end_ns: int | None) -> None:
         while True:
             await asyncio.sleep(self._limits.tick_s)
-            now_ns = self._clock.now_ns()
-            if until_ns is not None and now_ns >= until_ns:
+            now_ns = self._passing_ns()
+            if end_ns is not None and now_ns >= end_ns:
                 return
             if now_ns - self._last_message_ns >= self._limits.stall_s * NS_PER_S:
                 self._stall(now_ns)
@@ -163,11 +176,11 @@ class _Recording:
                 await self._maintain()
 
     def _is_sync_due(self) -> bool:
-        return self._clock.now_ns() - self._synced_ns >= self._limits.sync_every_s * NS_PER_S
+        return self._passing_ns() - self._synced_ns >= self._limits.sync_every_s * NS_PER_S
 
     def _take(self, message: RawMessage) -> None:
         self._tally.counts["messages"] += 1
-        self._last_message_ns = self._clock.now_ns()
+        self._last_message_ns = self._passing_ns()
         try:
             events = self._stream.parse(message)
         except InputError:
@@ -191,6 +204,18 @@ class _Recording:
         else:
             tape.take_book(event, connection)
 
+    def _note_alive(self, message: RawMessage) -> None:
+        self._heard[message.connection] = message.ts_recv_ns
+        now_ns = self._passing_ns()
+        if now_ns - self._alive_ns < self._limits.alive_every_s * NS_PER_S:
+            return
+        for tape in self._tapes.values():
+            heard_ns = None if tape.connection is None else self._heard.get(tape.connection)
+            if heard_ns is not None:
+                tape.note_alive(heard_ns)
+        self._heard.clear()
+        self._alive_ns = now_ns
+
     def _check_connection(self, message: RawMessage, event: MarketEvent) -> None:
         n_missing = 0 if event.last_id is None else self._sequence.n_missing(message.connection, event.last_id)
         if n_missing:
@@ -207,16 +232,16 @@ class _Recording:
 
     def _stall(self, now_ns: int) -> None:
         self._tally.counts["stalls"] += 1
-        self._last_message_ns = now_ns
+        self._last_message_ns, noticed_ns = now_ns, self._clock.now_ns()
         for tape in self._tapes.values():
-            tape.lose(Fault.LOST, f"no message for {self._limits.stall_s:g} s", now_ns)
-            tape.lose_trades("no message came", now_ns)
+            tape.lose(Fault.LOST, f"no message for {self._limits.stall_s:g} s", noticed_ns)
+            tape.lose_trades("no message came", noticed_ns)
         self._resync.renew_all(now_ns)
 
     async def _maintain(self) -> None:
         """Make records safe and close full segments; the slow parts run in a thread while messages go on."""
         async with self._lock:
-            now_ns = self._clock.now_ns()
+            now_ns = self._passing_ns()
             self._synced_ns, self._n_unsafe = now_ns, 0
             for symbol, tape in self._tapes.items():
                 records = tape.writer.flush()
@@ -226,7 +251,7 @@ class _Recording:
                 if tape.writer.is_full(now_ns):
                     late = tape.writer.flush()
                     batch = tape.writer.roll()
-                    tape.checkpoint(now_ns)
+                    tape.checkpoint()
                     await _in_thread(partial(tape.writer.publish, batch))
                     self._acknowledge(symbol, late)
 

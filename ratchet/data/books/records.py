@@ -21,8 +21,10 @@ EVENT_COLUMNS = (
 """Columns of an event frame, in order: one row per level, the rows of one event follow each other.
 
 `kind`: `snapshot` and `delta` (side +1 bid, -1 ask; size 0 removes the level), `quote` (the same, two rows), `trade`
-(side +1 where the taker bought; `note` is the trade's id), `gap` (the book is unknown from here to the next snapshot)
-and `trade_gap` (trades before this row may be missing). An event without levels has one row with side 0 and NaN.
+(side +1 where the taker bought; `note` is the trade's id), `alive` (the connection that brings the book brought some
+message at `ts_recv_ns`; written every few seconds), `gap` (the book is unknown from the `snapshot`, `delta` or, if
+`note` begins with `lost`, `alive` row before it to the next snapshot) and `trade_gap` (trades before this row may be
+missing). An event without levels has one row with side 0 and NaN.
 `ts_event_ns` and `ts_recv_ns` int64, the venue's time and this machine's; ids int64, -1 where the venue gives none.
 A gap's `ts_event_ns` and `first_id` are those of the last event that was trusted, its `ts_recv_ns` is when the gap was
 noticed, `last_id` is what did not follow, `note` says why.

@@ -34,7 +34,7 @@ class FileStream:
         self, path: Path, venue: str, parse: Parse, *, clock: FixedClock | None = None, pace_s: float = 0.0
     ) -> None:
         self.venue = venue
-        self._path, self._parse, self._clock, self._pace_s = path, parse, clock, pace_s
+        self.path, self._parse, self._clock, self._pace_s = path, parse, clock, pace_s
         self._is_closed = False
 
     async def messages(self) -> AsyncIterator[RawMessage]:
@@ -44,7 +44,7 @@ class FileStream:
             InputError: the file cannot be read, or a line has no receive time.
         """
         try:
-            with gzip.open(self._path, "rt") if self._path.suffix == ".gz" else self._path.open() as file:
+            with gzip.open(self.path, "rt") if self.path.suffix == ".gz" else self.path.open() as file:
                 for number, line in enumerate(file, start=1):
                     if self._is_closed:
                         return
@@ -55,7 +55,7 @@ class FileStream:
                     if self._pace_s or number % _PAUSE_EVERY == 0:
                         await asyncio.sleep(self._pace_s)
         except (OSError, EOFError, UnicodeDecodeError) as error:
-            raise InputError(f"{self._path}: the recording cannot be read ({error})") from error
+            raise InputError(f"{self.path}: the recording cannot be read ({error})") from error
 
     def parse(self, message: RawMessage) -> list[MarketEvent]:
         """Read a message."""
@@ -75,7 +75,7 @@ class FileStream:
     def _read(self, line: str, number: int) -> RawMessage:
         ts_recv, _, text = line.partition(" ")
         if not ts_recv.isdecimal():
-            raise InputError(f"{self._path}: line {number} does not begin with a receive time: {line[:80]!r}")
+            raise InputError(f"{self.path}: line {number} does not begin with a receive time: {line[:80]!r}")
         return RawMessage(int(ts_recv), text.rstrip("\n"))
 
 
@@ -91,23 +91,24 @@ async def replay(
 ) -> RecordingReport:
     """Record a raw file as if it came in live, as fast as it can be read; time is that of the messages.
 
+    The file is read through once before, for its time: what is recorded there already is not recorded again.
     With `limits.trust_after` the book is built from deltas alone, for recordings that have no snapshot.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or its time is recorded there already; nothing is written.
         BusyError, ArtifactError, UnavailableError: as `record`.
     """
-    clock = FixedClock(_first_time(path))
+    first_ns, last_ns = await _span(FileStream(path, venue, parse))
+    clock = FixedClock(first_ns)
     stream = FileStream(path, venue, parse, clock=clock)
-    return await record(stream, root, [symbol], clock=clock, limits=limits, on_durable=on_durable)
+    return await record(stream, root, [symbol], clock=clock, until_ns=last_ns + 1, limits=limits, on_durable=on_durable)
 
 
-def _first_time(path: Path) -> int:
-    try:
-        with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
-            text = file.readline().partition(" ")[0]
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the recording cannot be read ({error})") from error
-    if not text.isdecimal():
-        raise InputError(f"{path}: the first line does not begin with a receive time in ns")
-    return int(text)
+async def _span(stream: FileStream) -> tuple[int, int]:
+    first_ns, last_ns = -1, -1
+    async for message in stream.messages():
+        first_ns = message.ts_recv_ns if first_ns < 0 else min(first_ns, message.ts_recv_ns)
+        last_ns = max(last_ns, message.ts_recv_ns)
+    if first_ns < 0:
+        raise InputError(f"{stream.path}: the recording is empty")
+    return first_ns, last_ns

@@ -11,7 +11,7 @@ from ratchet.data.books.limits import RecordingLimits
 from ratchet.data.books.rules import BookRule
 from ratchet.data.books.tally import Tally
 from ratchet.data.books.tape import Tape
-from ratchet.errors import UnavailableError
+from ratchet.errors import InputError, UnavailableError
 from ratchet.market.events import BookSnapshot, MarketStream
 
 _UNNOTICED_BY_THE_VENUE = {Fault.GAP, Fault.CHECKSUM, Fault.CROSSED}
@@ -46,7 +46,14 @@ class Resync:
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def ask_for_lost(self, now_ns: int) -> None:
-        """Start the requests that are due; first called when the stream has begun to talk."""
+        """Start the requests that are due; first called when the stream has begun to talk.
+
+        Raises:
+            OSError: an answer could not be written.
+        """
+        for task in self._tasks.values():
+            if task.done():
+                task.result()
         for symbol, tape in self._tapes.items():
             known_ns = self._synced_ns.setdefault(symbol, now_ns)
             if tape.builder.state is BookState.SYNCED:
@@ -83,9 +90,10 @@ class Resync:
     async def _ask(self, symbol: str, *, renew: bool) -> None:
         try:
             snapshot = None if renew else await self._stream.snapshot(symbol)
+            if snapshot is None:
+                await self._stream.resync(symbol)
+        except (UnavailableError, InputError, OSError):
+            self._tally.counts["refused_requests"] += 1
+        else:
             if snapshot is not None:
                 self._take(snapshot)
-            else:
-                await self._stream.resync(symbol)
-        except UnavailableError:
-            self._tally.counts["refused_requests"] += 1

@@ -20,10 +20,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ratchet.clock import iso_utc
 from ratchet.data.atomic import sha256_bytes, sha256_file, write_bytes
 from ratchet.data.books.journal import Journal, read_journal
 from ratchet.data.books.records import Record, decode_record, encode_record, to_table
-from ratchet.errors import ArtifactError
+from ratchet.errors import ArtifactError, InputError
 from ratchet.market.symbols import symbol_slug
 
 
@@ -38,12 +39,15 @@ class SegmentManifest(BaseModel):
     """Of its bytes, lower-case hex."""
     symbol: str
     number: int
-    """Segments of a symbol count up; a later one has later rows."""
+    """Segments of a symbol count up in the order of writing; what was replayed may be older than what is before it."""
     n_events: int
     n_rows: int
     first_recv_ns: int
     last_recv_ns: int
-    """Receive times of the first and the last event, ns UTC."""
+    """Earliest receive time of its events and the latest of the recording up to its end, ns UTC.
+
+    They are those of its own events unless the clock was set back; then the second keeps the segments in order.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ def segment_folder(root: Path, venue: str, symbol: str) -> Path:
 
 
 def list_segments(folder: Path) -> list[SegmentManifest]:
-    """Return the closed segments of a folder in order; none where it does not exist.
+    """Return the closed segments of a folder in the order of receiving; none where it does not exist.
 
     Raises:
         ArtifactError: a manifest cannot be read.
@@ -72,7 +76,29 @@ def list_segments(folder: Path) -> list[SegmentManifest]:
             manifests.append(SegmentManifest.model_validate_json(path.read_bytes()))
         except (OSError, ValidationError) as error:
             raise ArtifactError(f"{path}: the segment's manifest cannot be read; restore or remove it") from error
-    return sorted(manifests, key=lambda manifest: manifest.number)
+    return sorted(manifests, key=lambda manifest: (manifest.last_recv_ns, manifest.number))
+
+
+def refuse_held(folder: Path, start_ns: int, end_ns: int | None) -> None:
+    """Do nothing where a folder holds no event received in `[start_ns, end_ns)`; None is for ever.
+
+    What a killed recorder left in its journal counts too. Nothing is written.
+
+    Raises:
+        InputError: it holds some.
+        ArtifactError: a manifest cannot be read.
+    """
+    spans = [(part.first_recv_ns, part.last_recv_ns) for part in list_segments(folder)]
+    for path in folder.glob("*.journal"):
+        times = [decode_record(entry).ts_recv_ns for entry in read_journal(path)[0]]
+        spans += [(min(times), max(times))] if times else []
+    held = [(first, last) for first, last in spans if last >= start_ns and (end_ns is None or first < end_ns)]
+    if held:
+        first, last = min(held)[0], max(last for _, last in held)
+        raise InputError(
+            f"{folder}: {iso_utc(first)} to {iso_utc(last)} is there already; "
+            "record into another home folder or move these segments away"
+        )
 
 
 def verified_path(folder: Path, manifest: SegmentManifest) -> Path:
@@ -98,7 +124,7 @@ class SegmentWriter:
         folder: from `segment_folder`; made where absent.
         symbol: canonical.
         max_rows: rows after which a segment is full.
-        max_age_ns: receive time that a segment may span.
+        max_age_ns: time after which a segment is full.
 
     Raises:
         OSError: the folder cannot be written.
@@ -113,6 +139,8 @@ class SegmentWriter:
         for torn in folder.glob(".*.tmp"):
             torn.unlink()
         self._n_flushed = 0
+        self._latest_ns = 0
+        self._begun_ns: int | None = None
         self._number = self._recover()
         self._start(self._number)
 
@@ -123,10 +151,15 @@ class SegmentWriter:
         self._n_rows += max(1, len(record.levels))
 
     def is_full(self, now_ns: int) -> bool:
-        """Return whether the open segment has reached its rows or its age."""
+        """Return whether the open segment has reached its rows or its age.
+
+        `now_ns` is of a clock that only goes forward. The age begins when a segment with records is first asked for it.
+        """
         if not self._records:
             return False
-        return self._n_rows >= self._max_rows or now_ns - self._records[0].ts_recv_ns >= self._max_age_ns
+        if self._begun_ns is None:
+            self._begun_ns = now_ns
+        return self._n_rows >= self._max_rows or now_ns - self._begun_ns >= self._max_age_ns
 
     def flush(self) -> list[Record]:
         """Hand records to the operating system and return them; `fsync` then makes these safe."""
@@ -164,6 +197,7 @@ class SegmentWriter:
         self._records: list[Record] = []
         self._n_rows = 0
         self._n_flushed = 0
+        self._begun_ns = None
 
     def _recover(self) -> int:
         """Make segments of the journals that were left; return the number of the next segment."""
@@ -174,6 +208,7 @@ class SegmentWriter:
             self.n_trimmed_bytes += n_torn
             self.publish(ClosedBatch(number, [decode_record(entry) for entry in entries], path))
             numbers.append(number)
+        self._latest_ns = 0  # what was recovered may be newer than what is to be written
         return max(numbers, default=0) + 1
 
     def _write(self, batch: ClosedBatch) -> None:
@@ -181,7 +216,8 @@ class SegmentWriter:
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         received = [record.ts_recv_ns for record in batch.records]
-        first, last = min(received), max(received)  # what waited for a snapshot was received before it
+        first = min(received)  # what waited for a snapshot was received before it
+        self._latest_ns = max(self._latest_ns, *received)
         stem = f"{first}-{batch.number:08d}"
         manifest = SegmentManifest(
             file=f"{stem}.parquet",
@@ -191,7 +227,7 @@ class SegmentWriter:
             n_events=len(batch.records),
             n_rows=table.num_rows,
             first_recv_ns=first,
-            last_recv_ns=last,
+            last_recv_ns=self._latest_ns,
         )
         write_bytes(self._folder / manifest.file, buffer.getvalue())
         write_bytes(self._folder / f"{stem}.json", manifest.model_dump_json(indent=2).encode() + b"\n")

@@ -34,15 +34,17 @@ class Tape:
         self._venue = venue
         self._tally = tally
         self._trades: OrderedDict[str, None] = OrderedDict.fromkeys(known_trades)
-        self._connection: int | None = None
+        self.connection: int | None = None
+        """Which brings the book."""
+        self._proved_ns = 0
         self._trade_connection: int | None = None
 
     def take_book(self, event: BookEvent, connection: int | None) -> None:
         """Take a snapshot or a delta; `connection` is None for an answer to a request."""
-        if connection is not None and connection != self._connection:
-            if self._connection is not None:
+        if connection is not None and connection != self.connection:
+            if self.connection is not None:
                 self.lose(Fault.LOST, "reconnected", event.ts_recv_ns)
-            self._connection = connection
+            self.connection = connection
         before, last_id, last_event_ns = self.builder.state, self.builder.last_id, self.builder.last_event_ns
         accepted = self.builder.apply(event)
         if before is BookState.SYNCED and self.builder.state is not BookState.SYNCED:
@@ -51,6 +53,7 @@ class Tape:
             self._tally.counts["resyncs"] += 1
         for part in accepted:
             self._write(record_of(part))
+            self._proved_ns = part.ts_recv_ns
         if isinstance(event, BookDelta):
             self._tally.skew(event.ts_recv_ns - event.ts_event_ns)
         best = self.builder.best() if accepted else None
@@ -93,10 +96,19 @@ class Tape:
         self._write_gap("gap", "lost: no recorder was running", now_ns, memory.last_event_ns, (memory.last_id, None))
         self.lose_trades("no recorder was running", now_ns)
 
-    def checkpoint(self, now_ns: int) -> None:
-        """Write the whole book, so that a segment can be read without the ones before it."""
+    def note_alive(self, heard_ns: int) -> None:
+        """Write that the book's connection brought a message at `heard_ns`, so that a quiet book counts as known."""
+        if self.builder.state is BookState.SYNCED and heard_ns != self._proved_ns:
+            self._write(Record("alive", self.builder.last_event_ns, heard_ns))
+            self._proved_ns = heard_ns
+
+    def checkpoint(self) -> None:
+        """Write the whole book, so that a segment can be read without the ones before it.
+
+        It is dated as the last proof that the book holds: no message has come with it.
+        """
         if self.builder.state is BookState.SYNCED:
-            self._write(record_of(self.builder.snapshot(self._venue, now_ns)))
+            self._write(record_of(self.builder.snapshot(self._venue, self._proved_ns)))
 
     def _why(self) -> str:
         return f"{self.builder.fault}: {self.builder.reason}"
@@ -114,17 +126,17 @@ class Tape:
 
 
 class Memory:
-    """What a recorder has to know of the recordings before it: their last update, time and trades.
+    """What a recorder has to know of the recordings received before `before_ns`: their last update, time and trades.
 
     Raises:
         ArtifactError: a segment is missing or was altered.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, before_ns: int) -> None:
         self.last_id: int | None = None
         self.last_event_ns = 0
         self.trade_ids: list[str] = []
-        segments = list_segments(folder)
+        segments = [part for part in list_segments(folder) if part.last_recv_ns < before_ns]
         self.is_empty = not segments
         columns = ["kind", "ts_event_ns", "last_id", "note"]
         for segment in reversed(segments[-_REMEMBERED_SEGMENTS:]):
