@@ -179,6 +179,24 @@ def test_a_correction_of_a_late_bar_is_taken(collector: Collector) -> None:
     assert_stored(collector, TRUTH)
 
 
+def test_a_correction_comes_after_what_it_corrects_although_the_clock_is_set_back(collector: Collector) -> None:
+    """A clock that was a day ahead is put right: the next correction counts all the same, once that day has passed."""
+    values = []
+    for volume, hours in ((1.0, 24), (2.0, -24), (3.0, 1)):
+        frame = TRUTH.copy()
+        row = frame.index[(TRUTH["symbol"] == SYMBOLS[0]) & (TRUTH["ts_event_ns"] == bar(238))][0]
+        frame.loc[row, "volume"] = volume
+        collector.collect(venue(frame), SYMBOLS[:1])
+        collector.clock.advance(hours * HOUR.ns)
+        values.append(volume)
+    rows = collector.history.versions(SeriesKey("venue", SYMBOLS[0], "1h"), Span(bar(238), bar(239)))
+    assert rows["volume"].tolist() == values
+    assert rows["known_ns"].is_monotonic_increasing
+    assert rows["known_ns"].is_unique
+    last = collector.stored()
+    assert last.loc[last["ts_event_ns"] == bar(238), "volume"].tolist() == [3.0]
+
+
 def test_a_recheck_that_is_not_answered_is_repeated(collector: Collector) -> None:
     """A page that lacks one of the last stored bars says nothing about its correction; it is asked for once more."""
     wrong = TRUTH.copy()

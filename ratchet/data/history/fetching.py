@@ -205,11 +205,11 @@ class SeriesFetch:
         times = good["ts_event_ns"].to_numpy()
         self._unconfirmed_ns.difference_update(times.tolist())
         is_new = self._is_new(times)
-        before = self._stored(times) if not is_new.all() else None
-        is_revised = ~is_new & _differ(before, good) if before is not None else ~is_new
+        stored = self._stored(times)
+        is_revised = ~is_new & _differ(stored, good)
         changed = is_new | is_revised
         if changed.any():
-            known_ns = self._known_ns(times, is_revised, before)
+            known_ns = self._known_ns(times, is_revised, stored)
             self.history.add(self.key, good[changed].assign(known_ns=known_ns[changed]))
         self.n_new += int(is_new.sum())
         self.n_revised += int(is_revised.sum())
@@ -227,12 +227,14 @@ class SeriesFetch:
         self.times_ns = together if is_appended else np.sort(together)
 
     def _stored(self, times: NDArray[np.int64]) -> pd.DataFrame:
-        """Return the values that the bars have in the store, NaN for those that are not there."""
+        """Return the bars of these times that are in the store, by time, with their latest values."""
+        if not len(self.times_ns) or times[0] > self.times_ns[-1]:
+            return pd.DataFrame(columns=[*VALUE_COLUMNS, "known_ns"], dtype="int64")
         stored = self.history.versions(self.key, Span(int(times[0]), int(times[-1]) + 1))
-        return stored.drop_duplicates("ts_event_ns", keep="last").set_index("ts_event_ns").reindex(times)
+        return stored.drop_duplicates("ts_event_ns", keep="last").set_index("ts_event_ns")
 
     def _known_ns(
-        self, times: NDArray[np.int64], is_revised: NDArray[np.bool_], before: pd.DataFrame | None
+        self, times: NDArray[np.int64], is_revised: NDArray[np.bool_], stored: pd.DataFrame
     ) -> NDArray[np.int64]:
         """Return since when the values are known: a bar's close, or now where it came late or was corrected.
 
@@ -241,9 +243,7 @@ class SeriesFetch:
         closes = times + self.key.bar.ns
         now_ns = self.clock.now_ns()
         known = np.where(is_revised | self._is_late(times), np.maximum(closes, now_ns), closes)
-        if before is None:
-            return known
-        earlier = before["known_ns"].fillna(0).to_numpy().astype(np.int64)
+        earlier = stored["known_ns"].reindex(times, fill_value=0).to_numpy()  # whole numbers: no rounding to float
         return np.where(is_revised, np.maximum(known, earlier + 1), known)
 
     def _is_late(self, times: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -275,6 +275,7 @@ def open_holes(fetch: SeriesFetch, settled: list[Span]) -> list[Span]:
     return [piece for hole in fetch.holes() for piece in without(hole, settled)]
 
 
-def _differ(before: pd.DataFrame, after: pd.DataFrame) -> NDArray[np.bool_]:
-    columns = list(VALUE_COLUMNS)
-    return np.asarray((before[columns].to_numpy() != after[columns].to_numpy()).any(axis=1), dtype=bool)
+def _differ(stored: pd.DataFrame, fetched: pd.DataFrame) -> NDArray[np.bool_]:
+    """Mark the fetched bars whose values are not those in the store."""
+    before = stored.reindex(fetched["ts_event_ns"]).loc[:, list(VALUE_COLUMNS)].to_numpy()
+    return np.asarray((before != fetched.loc[:, list(VALUE_COLUMNS)].to_numpy()).any(axis=1), dtype=bool)
