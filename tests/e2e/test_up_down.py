@@ -83,6 +83,7 @@ def tiny_project(tmp_path: Path) -> Path:
     shutil.copy(_ROOT / "prefect.yaml", project)
     (project / "flows" / "__init__.py").touch()
     (project / "flows" / "retrain.py").write_text(_TINY_FLOW)
+    (project / "flows" / "collect.py").write_text("from prefect import flow\n\n\n@flow\ndef collect(): ...\n")
     return project
 
 
@@ -96,8 +97,9 @@ def console(output: io.StringIO) -> Console:
     return Console(file=output, width=200)
 
 
-def _runs(settings: Settings, *states: str) -> list[dict[str, Any]]:
-    wanted = {"flow_runs": {"state": {"type": {"any_": list(states)}}}, "sort": "EXPECTED_START_TIME_ASC"}
+def _runs(settings: Settings, *states: str, tag: str = "retrain") -> list[dict[str, Any]]:
+    chosen = {"state": {"type": {"any_": list(states)}}, "tags": {"all_": [tag]}}
+    wanted = {"flow_runs": chosen, "sort": "EXPECTED_START_TIME_ASC"}
     found: list[dict[str, Any]] = call_json(f"{settings.prefect_api_url}/flow_runs/filter", wanted)
     return found
 
@@ -111,16 +113,19 @@ def _emit(settings: Settings, event: str) -> None:
 def test_up_brings_the_project_to_life_and_down_leaves_nothing(
     settings: Settings, console: Console, output: io.StringIO
 ) -> None:
-    """All services become healthy, the retraining is deployed and scheduled, and `down` leaves no process or port."""
+    """All services become healthy, both flows are deployed and scheduled, and `down` leaves no process or port."""
     up(settings, console)
     services = status(settings)
     assert [service.name for service in services] == ["prefect-server", "mlflow", "model-server", "prefect-worker"]
     assert all(service.is_healthy for service in services), services
-    assert "retrain/retrain" in list_deployments(settings)
+    assert {"retrain/retrain", "collect/collect"} <= set(list_deployments(settings))
     assert settings.mlflow_ui_url in output.getvalue()
     _await(lambda: bool(_runs(settings, "SCHEDULED")), "the scheduler, which does nothing with SQLAlchemy 2.1")
     first = datetime.fromisoformat(_runs(settings, "SCHEDULED")[0]["expected_start_time"]).astimezone(UTC)
     assert (first.isoweekday(), first.hour, first.minute) == (7, 0, 0)
+    _await(lambda: bool(_runs(settings, "SCHEDULED", tag="collect")), "the scheduler of the collection")
+    hourly = datetime.fromisoformat(_runs(settings, "SCHEDULED", tag="collect")[0]["expected_start_time"])
+    assert hourly.minute == 2
 
     up(settings, console)
     assert "already running" in output.getvalue()
@@ -140,7 +145,8 @@ def test_an_event_starts_a_run_and_an_interrupted_run_does_not_block_the_next(
 ) -> None:
     """A worker killed during a retraining is restarted, the run is closed as crashed, and the next event retrains."""
     up(settings, console, project=tiny_project)
-    (deployment,) = call_json(f"{settings.prefect_api_url}/deployments/filter", {})
+    wanted = {"deployments": {"name": {"any_": ["retrain"]}}}
+    (deployment,) = call_json(f"{settings.prefect_api_url}/deployments/filter", wanted)
     endless = {"parameters": {"source": "endless"}}
     call_json(f"{settings.prefect_api_url}/deployments/{deployment['id']}/create_flow_run", endless)
     _await((tiny_project / "started").exists, "the endless run")
