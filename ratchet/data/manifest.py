@@ -8,7 +8,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from ratchet.data.atomic import sha256_bytes
-from ratchet.market.symbols import symbol_slug
 
 SCHEMA_VERSION: Literal[2] = 2
 """Version of the layout of a dataset's folder; other versions are not read."""
@@ -25,15 +24,6 @@ class DatasetRef(BaseModel):
     """Absolute path of the dataset's folder."""
     digest: str
     """SHA-256 of the content, lower-case hex; equal content has an equal digest."""
-
-
-def partition_path(table: Table, symbol: str, year: int) -> str:
-    """Return where a partition lies in its dataset's folder.
-
-    >>> partition_path("candles", "BTC/USDT", 2024)
-    'candles/BTC-USDT/2024.parquet'
-    """
-    return f"{table}/{symbol_slug(symbol)}/{year}.parquet"
 
 
 class Partition(BaseModel):

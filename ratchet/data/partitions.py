@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ratchet.data.atomic import sha256_bytes
-from ratchet.data.manifest import Partition, Table, partition_path
+from ratchet.data.manifest import Partition, Table
 from ratchet.errors import ArtifactError, InputError
-from ratchet.market.symbols import parse_symbol
+from ratchet.market.symbols import parse_symbol, symbol_slug
 
 ADVICE = "remove the folder and collect the data again"
 
@@ -35,6 +35,15 @@ _Where = slice | NDArray[np.int64]
 
 _ZSTD_LEVEL = 1
 _TEXT = "text"
+
+
+def partition_path(table: Table, symbol: str, year: int) -> str:
+    """Return where a partition lies in its dataset's folder.
+
+    >>> partition_path("candles", "BTC/USDT", 2024)
+    'candles/BTC-USDT/2024.parquet'
+    """
+    return f"{table}/{symbol_slug(symbol)}/{year}.parquet"
 
 
 @dataclass(frozen=True)

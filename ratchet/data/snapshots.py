@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ratchet.clock import iso_utc
 from ratchet.data.atomic import sha256_file
 from ratchet.data.lineage import Way, add_way
-from ratchet.data.manifest import DatasetManifest, DatasetRef, Partition, Table, dataset_digest, partition_path
+from ratchet.data.manifest import DatasetManifest, DatasetRef, Partition, Table, dataset_digest
 from ratchet.data.partitions import (
     ADVICE,
     Columns,
@@ -36,6 +36,7 @@ from ratchet.data.partitions import (
     column_types,
     cut_table,
     empty_column,
+    partition_path,
     read_part,
     text_or_numbers,
 )
