@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -65,8 +66,9 @@ def test_from_the_exchange_to_datasets(source: str, tmp_path: Path) -> None:
     (report,) = data(home, "validate", whole)
     assert (report["table"], report["passed"], report["n_quarantined"]) == ("candles", True, 0)
     assert printed(home, "split", whole).count("dataset") == 3
-    merged = printed(home, "merge", part, whole)
-    assert "899 bars added" in merged or "900 bars added" in merged
+    added = re.search(r"(\d+) bars added", printed(home, "merge", part, whole))
+    assert added is not None
+    assert int(added[1]) >= 899
     stored = {item["manifest"]["digest"][:16] for item in data(home, "list")}
     assert {whole, part} < stored
     assert data(home, "diff", part, whole)["symbols"][0]["symbol"] == "ETH/USDT"
