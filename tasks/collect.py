@@ -17,15 +17,12 @@ from ratchet.data.manifest import DatasetRef
 from ratchet.data.snapshots import load_manifest, save_dataset
 from ratchet.evaluation.turn import RetrainRequest
 from ratchet.exchanges.simulated import SimulatedExchange, SimulatedMarket, SimulatedMarketConfig
-from ratchet.ingestion import collect_history
+from ratchet.ingestion import PATIENCE_S, collect_history
 from ratchet.market import Timeframe
 from ratchet.registry import open_registry
 from ratchet.settings import Settings, load_settings
 from tasks.narration import narrate
 from tasks.retrying import is_worth_retrying
-
-_PATIENCE_S = 600.0
-"""How long to wait for another collection into the same history."""
 
 BARS_PER_TURN = 168
 """How far the simulated exchange's time moves on with each finished run: a week of hourly bars."""
@@ -53,7 +50,7 @@ def _from_venue(settings: Settings, request: RetrainRequest) -> DatasetRef:
     """Bring the history of a real venue up to date, and cut the dataset from everything that is known now."""
     clock = SystemClock()
     wanted = CollectionRequest(source=request.source, symbols=request.symbols, timeframe=request.timeframe)
-    report = collect_history(settings, wanted, clock, patience_s=_PATIENCE_S)
+    report = collect_history(settings, wanted, clock, patience_s=PATIENCE_S)
     keys = [SeriesKey(report.venue, item.symbol, report.timeframe) for item in report.series]
     with closing(CandleHistory(settings.history_root, clock, read_only=True)) as history:
         return cut_dataset(settings.root, history, keys, as_of_ns=report.known_at_ns)

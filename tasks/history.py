@@ -17,14 +17,12 @@ from ratchet.data.history.cutting import cut_dataset
 from ratchet.data.manifest import DatasetRef
 from ratchet.data.pictures import coverage_picture
 from ratchet.errors import UnavailableError
-from ratchet.ingestion import collect_history
+from ratchet.ingestion import PATIENCE_S, collect_history
 from ratchet.settings import Settings, load_settings
 from tasks.narration import narrate
 from tasks.retrying import is_worth_retrying
 
 _N_LISTED_GAPS = 50
-_PATIENCE_S = 600.0
-"""How long to wait for another collection into the same history."""
 
 
 @task(
@@ -47,7 +45,7 @@ def update_history(request: CollectionRequest) -> CollectionReport:
             request,
             SystemClock(),
             lambda symbol, n_bars: narration.advance(n_bars, symbol),
-            patience_s=_PATIENCE_S,
+            patience_s=PATIENCE_S,
         )
         missing = sum(sum(item.n_missing.values()) for item in report.series)
         narration.conclude(f"{report.n_new:,} new bars of {len(report.series)} symbols, {missing:,} missing")

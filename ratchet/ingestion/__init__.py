@@ -4,6 +4,6 @@
 """
 
 from ratchet.ingestion.books import record_books, replay_recording
-from ratchet.ingestion.candles import collect_history
+from ratchet.ingestion.candles import PATIENCE_S, collect_history
 
-__all__ = ["collect_history", "record_books", "replay_recording"]
+__all__ = ["PATIENCE_S", "collect_history", "record_books", "replay_recording"]

@@ -10,6 +10,9 @@ from ratchet.data.history import CandleHistory, CollectionReport, CollectionRequ
 from ratchet.exchanges.factory import open_exchange
 from ratchet.settings import Settings
 
+PATIENCE_S = 600.0
+"""How long an unattended run waits for another collection into the same history."""
+
 
 def collect_history(
     settings: Settings,
