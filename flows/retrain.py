@@ -30,6 +30,7 @@ def retrain(
     horizon: int = 1,
     model: str | None = None,
     preset: str = "small",
+    features: str = "base",
     reason: str = "manual",
 ) -> TurnReport:
     """Collect, validate, train, compress, judge, register and, if approved, roll out; return the report."""
@@ -40,6 +41,7 @@ def retrain(
         horizon=horizon,
         model=model,
         preset=preset,
+        features=features,
         reason=reason,
     )
     with retraining_lease():

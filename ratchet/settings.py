@@ -35,6 +35,10 @@ class ServingSettings(_Section):
     port: int = Field(8001, ge=1, le=65535, description="Port of the model server.")
     poll_interval_s: float = Field(1.0, gt=0, description="How often the server looks for a new production version.")
     max_body_bytes: int = Field(1_048_576, gt=0, description="Largest request body that is read.")
+    audit_share: float = Field(
+        1.0, ge=0, le=1, description="Share of the predictions by symbol whose features are logged for the skew audit."
+    )
+    audit_kept: int = Field(100_000, ge=1, description="How many of the newest logged predictions are kept.")
 
 
 class PrefectSettings(_Section):
@@ -101,7 +105,9 @@ class Settings(BaseSettings):
     home: Path = Field(Path("var"), description="Folder of all artefacts: datasets, registry, MLflow, logs.")
     registry_url: str | None = Field(None, description="Database of the registry; unset: SQLite below home.")
     tracking_url: str | None = Field(None, description="MLflow tracking store; unset: SQLite below home.")
-    online_store_url: str | None = Field(None, description="Online feature store; unset: SQLite below home.")
+    online_store_url: str | None = Field(
+        None, description="Online feature store: sqlite:///PATH or redis://HOST:PORT/DB; unset: SQLite below home."
+    )
     serving: ServingSettings = ServingSettings()
     prefect: PrefectSettings = PrefectSettings()
     mlflow: MlflowSettings = MlflowSettings()
@@ -125,6 +131,11 @@ class Settings(BaseSettings):
         return self.root / "market"
 
     @property
+    def features_root(self) -> Path:
+        """Folder of feature tables and of the stream's checkpoints."""
+        return self.root / "features"
+
+    @property
     def registry_database_url(self) -> str:
         """Where the registry's truth is kept."""
         return self.registry_url or f"sqlite:///{self.root / 'registry' / 'registry.sqlite'}"
@@ -138,6 +149,11 @@ class Settings(BaseSettings):
     def online_store_database_url(self) -> str:
         """Where serving finds the latest feature windows."""
         return self.online_store_url or f"sqlite:///{self.root / 'online' / 'online.sqlite'}"
+
+    @property
+    def served_log_path(self) -> Path:
+        """File in which the model server logs the features that it answered from."""
+        return self.root / "online" / "served.sqlite"
 
     @property
     def serving_url(self) -> str:

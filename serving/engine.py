@@ -14,6 +14,7 @@ from ratchet.errors import InputError, RatchetError, UnavailableError
 from ratchet.features.store.online import OnlineStore, OnlineWindow
 from serving.loader import LoadedModel
 from serving.schemas import LatencySplit, Prediction, PredictRequest
+from serving.served import ServedSampler
 from serving.table import ModelTable, Table
 
 _NS_PER_MS = 1_000_000
@@ -70,13 +71,22 @@ class PredictionEngine:
         store: where the newest windows are.
         clock: decides whether an answer is stale.
         timer: a monotonic counter, ns.
+        sampler: notes what answers by symbol rested on; None: nothing is noted.
     """
 
-    def __init__(self, table: ModelTable, store: OnlineStore, clock: Clock, timer: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        table: ModelTable,
+        store: OnlineStore,
+        clock: Clock,
+        timer: Callable[[], int],
+        sampler: ServedSampler | None = None,
+    ) -> None:
         self._table = table
         self._store = store
         self._clock = clock
         self._timer = timer
+        self._sampler = sampler
 
     def predict(self, requests: Sequence[PredictRequest], *, received_ns: int, started_ns: int) -> list[Prediction]:
         """Answer all requests, in their order, from one state of the table.
@@ -94,6 +104,8 @@ class PredictionEngine:
         answers = _run(questions)
         timing = Timing(received_ns, started_ns, ready_ns, self._timer())
         now_ns = self._clock.now_ns()
+        if self._sampler is not None:
+            _note(self._sampler, questions, now_ns)
         latency = timing.split(self._timer())
         return [_answer(*pair, now_ns=now_ns, latency=latency) for pair in zip(questions, answers, strict=True)]
 
@@ -157,6 +169,12 @@ def _run(questions: Sequence[_Question]) -> NDArray[np.float64]:
         rows = [row for row, question in enumerate(questions) if question.model is model]
         p_up[rows] = model.predict(np.stack([questions[row].values for row in rows]))
     return p_up
+
+
+def _note(sampler: ServedSampler, questions: Sequence[_Question], now_ns: int) -> None:
+    for question in questions:
+        if question.stored is not None and question.symbol is not None:
+            sampler.note(question.model, question.symbol, question.stored.ts_event_ns, now_ns, question.values)
 
 
 def _answer(question: _Question, p_up: float, *, now_ns: int, latency: LatencySplit) -> Prediction:

@@ -6,20 +6,22 @@ services requests travel as pickle.
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Any
 
 import bentoml
 from starlette.types import ASGIApp
 
 from ratchet.clock import SystemClock
-from ratchet.features.store import SqliteOnlineStore
+from ratchet.features.store import open_online_store
 from ratchet.registry import FileRegistry
-from ratchet.settings import load_settings
+from ratchet.settings import Settings, load_settings
 from serving.engine import PredictionEngine
 from serving.routes import Api, Serving
+from serving.served import ServedSampler
 from serving.table import ModelTable
 
 API_PATH = "/api/ml"
@@ -32,22 +34,32 @@ def open_serving() -> Iterator[Serving]:
 
     Raises:
         ConfigurationError: a setting is wrong.
+        UnavailableError: the registry or the online store cannot be opened.
     """
     settings = load_settings()
     clock = SystemClock()
     with (
         FileRegistry(settings.root / "registry", settings.registry_database_url, clock, read_only=True) as registry,
-        closing(SqliteOnlineStore(settings.online_store_database_url)) as store,
+        closing(open_online_store(settings.online_store_database_url)) as store,
+        _sampler(settings) as sampler,
     ):
         table = ModelTable(registry)
         yield Serving(
             table=table,
-            engine=PredictionEngine(table, store, clock, time.perf_counter_ns),
+            engine=PredictionEngine(table, store, clock, time.perf_counter_ns, sampler),
             timer=time.perf_counter_ns,
             home=str(settings.root),
             poll_interval_s=settings.serving.poll_interval_s,
             max_body_bytes=settings.serving.max_body_bytes,
         )
+
+
+def _sampler(settings: Settings) -> AbstractContextManager[ServedSampler | None]:
+    share = settings.serving.audit_share
+    if share == 0:
+        return nullcontext()
+    draw = random.random  # which predictions are logged is no secret
+    return ServedSampler(settings.served_log_path, share=share, kept=settings.serving.audit_kept, draw=draw)
 
 
 @bentoml.service(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing
+
 import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -10,11 +13,13 @@ from models.training.recipes import recipe_by_name
 from ratchet.data.manifest import DatasetRef
 from ratchet.data.snapshots import load_candles
 from ratchet.evaluation.turn import RetrainRequest
-from ratchet.features.kernel import FeatureSet
 from ratchet.features.panel import PanelRef, build_panel, latest_windows, save_panel
-from ratchet.features.store.online import SqliteOnlineStore
+from ratchet.features.sets import FeatureSet
+from ratchet.features.store import open_online_store
+from ratchet.features.streaming.events import FeatureEvent
+from ratchet.features.streaming.recorded import recorded_market
 from ratchet.market import Timeframe
-from ratchet.settings import load_settings
+from ratchet.settings import Settings, load_settings
 from tasks.champion import refuse_hopeless
 from tasks.narration import narrate
 
@@ -22,7 +27,7 @@ from tasks.narration import narrate
 @task(name="features", cache_policy=NO_CACHE)
 def build_training_panel(dataset: DatasetRef, request: RetrainRequest) -> PanelRef:
     """Compute features and labels of all symbols; samples that span a gap are left out."""
-    settings, features, recipe = load_settings(), FeatureSet.base(), recipe_by_name(request.preset)
+    settings, features, recipe = load_settings(), FeatureSet.named(request.features), recipe_by_name(request.preset)
     with narrate("features") as narration:
         candles = load_candles(dataset)
         short = too_short(candles, features.warmup_bars + recipe.window + request.horizon, request)
@@ -33,6 +38,7 @@ def build_training_panel(dataset: DatasetRef, request: RetrainRequest) -> PanelR
             horizon=request.horizon,
             window=recipe.window,
             round_trip_bps=settings.costs.round_trip_bps,
+            market=market_events(settings, candles, features, request),
         )
         left_out = f"; left out, too short: {', '.join(short)}" if short else ""
         narration.conclude(
@@ -54,10 +60,29 @@ def materialize_windows(dataset: DatasetRef, request: RetrainRequest) -> int:
     """Write each symbol's latest window to the online store and return how many symbols have one."""
     settings = load_settings()
     timeframe = Timeframe.parse(request.timeframe)
-    features, window = FeatureSet.base(), recipe_by_name(request.preset).window
+    features, window = FeatureSet.named(request.features), recipe_by_name(request.preset).window
     candles = load_candles(dataset)
     short = too_short(candles, features.warmup_bars + window + request.horizon, request)
-    windows = latest_windows(candles[~candles["symbol"].isin(short)], features, timeframe=timeframe, window=window)
-    store = SqliteOnlineStore(settings.online_store_database_url)
-    store.write_windows(request.feature_view(features.schema_hash, window), features.schema_hash, windows, timeframe.ns)
+    windows = latest_windows(
+        candles[~candles["symbol"].isin(short)],
+        features,
+        timeframe=timeframe,
+        window=window,
+        market=market_events(settings, candles, features, request),
+    )
+    with closing(open_online_store(settings.online_store_database_url)) as store:
+        view = request.feature_view(features.schema_hash, window)
+        store.write_windows(view, features.schema_hash, windows, timeframe.ns)
     return len(windows)
+
+
+def market_events(
+    settings: Settings, candles: pd.DataFrame, features: FeatureSet, request: RetrainRequest
+) -> Iterator[FeatureEvent]:
+    """Yield what was recorded of the venue in the time of the candles, where the features need it."""
+    if features.sources <= {"bars", "universe"} or not request.is_live:
+        return
+    end_ns = int(candles["ts_event_ns"].max()) + Timeframe.parse(request.timeframe).ns
+    start_ns = int(candles["ts_event_ns"].min())
+    symbols = sorted(map(str, candles["symbol"].unique()))
+    yield from recorded_market(settings.recordings_root, request.market, symbols, start_ns, end_ns)

@@ -78,6 +78,7 @@ def _flow(request: RetrainRequest) -> TurnReport:
             horizon=request.horizon,
             model=request.model,
             preset=request.preset,
+            features=request.features,
             reason=request.reason,
         )
     finally:

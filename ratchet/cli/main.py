@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from ratchet import __version__
-from ratchet.cli import data_commands, registry_commands
+from ratchet.cli import data_commands, feature_commands, registry_commands
 from ratchet.cli.output import stdout_console
 from ratchet.errors import RatchetError
 from ratchet.settings import load_settings, silence_telemetry
@@ -23,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(data_commands.app, name="data")
+app.add_typer(feature_commands.app, name="features")
 app.add_typer(registry_commands.app, name="registry")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
@@ -67,6 +68,7 @@ def run(
     horizon: Annotated[int, typer.Option(min=1, help="How many bars ahead the label ends.")] = 1,
     model: Annotated[str | None, typer.Option(help="Name in the registry; default: from the source.")] = None,
     preset: Annotated[str, typer.Option(help="Size of the training: small or standard.")] = "small",
+    features: Annotated[str, typer.Option(help="Feature set: base, graph, alpha158, alpha360, core or full.")] = "base",
     as_json: JsonOption = False,
 ) -> None:
     """Turn the loop once: data, training, gate, registry, rollout, and a prediction from the server."""
@@ -81,6 +83,7 @@ def run(
         horizon=horizon,
         model=model,
         preset=preset,
+        features=features,
         reason="manual: ratchet run",
     )
     settings = load_settings()

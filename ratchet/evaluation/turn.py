@@ -16,6 +16,7 @@ from ratchet.evaluation.validation import ValidationResult
 from ratchet.exchanges import SimulatedMarketConfig
 from ratchet.exchanges.factory import is_exchange_source
 from ratchet.exchanges.source import parse_venue_source
+from ratchet.features.sets import FeatureSet
 from ratchet.market import Timeframe, parse_symbol
 
 _MODEL_NAME = re.compile(r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -34,6 +35,7 @@ class RetrainRequest(_Frozen):
     horizon: int = Field(1, ge=1, le=1_000)
     model: str | None = None
     preset: Literal["small", "standard"] = "small"
+    features: str = "base"
     reason: str = "manual"
 
     @classmethod
@@ -44,6 +46,7 @@ class RetrainRequest(_Frozen):
 
         Raises:
             InputError: the source, a symbol, the timeframe, the model's name or a number is not usable.
+            ConfigurationError: there is no such feature set.
         """
         if not is_exchange_source(source) and not re.match(r"files:.", source):
             raise InputError(
@@ -51,6 +54,7 @@ class RetrainRequest(_Frozen):
             )
         if model is not None and not _MODEL_NAME.match(model):
             raise InputError(f"model name {model!r} may hold a-z, 0-9, '.', '_' and '-' only, at most 64 characters")
+        FeatureSet.named(str(rest.get("features", "base")))
         parsed = tuple(dict.fromkeys(parse_symbol(symbol) for symbol in symbols)) if symbols else None
         try:
             return cls.model_validate(
@@ -83,8 +87,9 @@ class RetrainRequest(_Frozen):
 
     @property
     def model_name(self) -> str:
-        """Name in the registry: as asked for, or from source, timeframe and horizon."""
+        """Name in the registry: as asked for, or from source, timeframe, horizon and feature set."""
         suffix = "" if self.horizon == 1 else f"-h{self.horizon}"
+        suffix += "" if self.features == "base" else f"-{self.features}"
         return self.model or f"{self.source_kind}-{self.timeframe}{suffix}"
 
     @property

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -65,18 +64,6 @@ class Bars:
         """Count the gap-free steps that lead to each row: 0 at the start and right after a gap."""
         is_next = np.concatenate(([False], np.diff(self.ts_ns) == self.timeframe_ns))[: len(self)]
         return run_length(is_next)
-
-    def unit_scaled(self) -> Bars:
-        """Return the bars with prices divided by a power of two, so that the first close lies in [1, 2).
-
-        TA-Lib treats anything below 1e-14 as zero, which would make features of very cheap coins depend on their
-        price level. A power of two changes no digit, and the first close is known at every row.
-        """
-        if not len(self):
-            return self
-        exponent = 1 - math.frexp(float(self.close[0]))[1]
-        scaled = {name: np.ldexp(getattr(self, name), exponent) for name in PRICE_COLUMNS}
-        return replace(self, **scaled)
 
     def _check(self) -> None:
         prices = np.stack((self.open, self.high, self.low, self.close))

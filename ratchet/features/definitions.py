@@ -1,31 +1,39 @@
-"""What every feature is: the registry that batch, stream, model metadata and documentation share.
+"""What a feature is: its name, what it is computed from and by, and since when its values are what they are.
 
-Pure data, importable without pandas and TA-Lib. The formulas are in `candle`, `volatility` and `indicators`.
+Pure data, importable without pandas and numba. The features themselves are in `ratchet.features.catalogue`, the sets
+that models are trained on in `ratchet.features.sets`.
 
 Warm-up: rows before `warmup_bars` are NaN. A finite-window feature is NaN exactly until its window is full. A recursive
 one (exponential smoothing) waits longer, until what it was seeded with weighs about 5 % or less: 2.5 periods of an
-exponential mean (Wilder's mean of n bars is one of 2n - 1), or 4 of Wilder's where TA-Lib seeds it with n bars.
+exponential mean (Wilder's mean of n bars is one of 2n - 1), or 4 of Wilder's where it is seeded with n bars.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
-Family = Literal["candle", "volatility", "indicator"]
+Family = Literal["candle", "volatility", "indicator", "alpha", "book", "depth", "flow", "trade", "graph", "derivative"]
+Source = Literal["bars", "book", "trades", "derivatives", "universe"]
+"""What a feature needs. Without its source a feature is missing (NaN), never zero. `universe`: the bars of all symbols
+at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureDefinition:
-    """One feature. Raise `version` whenever its values change.
+    """One feature.
 
-    `formula` names the function that computes it and `params` are that function's arguments. Every feature is free of
-    the price and volume level, finite after `warmup_bars` rows, and at row i a function of rows <= i.
+    `formula` names the function that computes it and `params` are what it is called with, in order. Every feature is
+    free of the price and volume level and rests on nothing that came after the time of its row. `revision` is raised
+    whenever its values change for another reason than its parameters. `deprecated` says what to use instead; empty
+    while the feature is current.
     """
 
     name: str
     family: Family
+    source: Source
     formula: str
     inputs: tuple[str, ...]
     params: tuple[tuple[str, float], ...]
@@ -33,10 +41,21 @@ class FeatureDefinition:
     unit: str
     description: str
     is_recursive: bool
-    version: int
+    revision: int
+    owner: str
+    deprecated: str
+
+    @property
+    def version(self) -> str:
+        """Content hash, 12 hex digits, of everything that decides the values."""
+        return hashlib.sha256(json.dumps(self.content(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def content(self) -> list[object]:
+        """Return what decides the values, as plain data."""
+        return [self.name, self.formula, dict(self.params), self.warmup_bars, self.revision]
 
 
-def _feature(
+def define(
     name: str,
     inputs: str,
     warmup_bars: int,
@@ -44,14 +63,19 @@ def _feature(
     description: str,
     *,
     family: Family,
+    source: Source,
     formula: str = "",
     is_recursive: bool = False,
-    version: int = 1,
+    revision: int = 1,
+    owner: str = "ratchet",
+    deprecated: str = "",
     **params: float,
 ) -> FeatureDefinition:
+    """Write a definition down; `inputs` are separated by spaces, `formula` is the name where it is not given."""
     return FeatureDefinition(
         name=name,
         family=family,
+        source=source,
         formula=formula or name,
         inputs=tuple(inputs.split()),
         params=tuple(params.items()),
@@ -59,307 +83,7 @@ def _feature(
         unit=unit,
         description=description,
         is_recursive=is_recursive,
-        version=version,
+        revision=revision,
+        owner=owner,
+        deprecated=deprecated,
     )
-
-
-_candle = partial(_feature, family="candle")
-_volatility = partial(_feature, family="volatility")
-_window = partial(_feature, family="indicator")
-_smooth = partial(_feature, family="indicator", is_recursive=True)
-
-_OHLC = "open high low close"
-_HLC = "high low close"
-_HLCV = "high low close volume"
-_LOG = "log ratio"
-_SHARE = "fraction of price"
-_DEVIATION = "standard deviation per bar"
-
-CANDLE_FEATURES: tuple[FeatureDefinition, ...] = (
-    *(
-        _candle(f"log_return_{n}", "close", n, _LOG, f"Log return over {n} bars.", formula="log_return", period=n)
-        for n in (1, 3, 5, 15, 60)
-    ),
-    _candle("range_ratio", _HLC, 0, _SHARE, "High minus low, over the close."),
-    _candle("body_ratio", _OHLC, 0, "-1..1", "Close minus open, over the range."),
-    _candle("upper_wick", _OHLC, 0, "0..1", "Upper wick over the range."),
-    _candle("lower_wick", _OHLC, 0, "0..1", "Lower wick over the range."),
-    _candle("close_location", _HLC, 0, "-1..1", "Place of the close in the range: -1 at the low, +1 at the high."),
-    _candle("open_gap", "open close", 1, _LOG, "Log of the open over the previous close."),
-    *(
-        _candle(
-            f"volume_z_{n}",
-            "volume",
-            n - 1,
-            "z-score",
-            f"Volume against its last {n} bars.",
-            formula="volume_z",
-            period=n,
-        )
-        for n in (20, 60)
-    ),
-    _candle(
-        "log_dollar_volume",
-        "close volume",
-        199,
-        _LOG,
-        "Log of close times volume over its 200-bar mean, not below log(floor).",
-        period=200,
-        floor=1e-3,
-    ),
-    _candle("skewness_60", "close", 60, "moment", "Skewness of 60 log returns.", formula="skewness", period=60),
-    _candle(
-        "kurtosis_60",
-        "close",
-        60,
-        "moment",
-        "Kurtosis of 60 log returns, minus 3.",
-        formula="excess_kurtosis",
-        period=60,
-    ),
-    _candle("drawdown_60", "close", 59, _SHARE, "Close below its 60-bar maximum.", formula="drawdown", period=60),
-    _candle("time_of_day_sin", "ts_event_ns", 0, "-1..1", "Sine of the UTC time of day of the bar's close."),
-    _candle("time_of_day_cos", "ts_event_ns", 0, "-1..1", "Cosine of the UTC time of day of the bar's close."),
-)
-"""19 features of the bars themselves."""
-
-VOLATILITY_FEATURES: tuple[FeatureDefinition, ...] = (
-    *(
-        _volatility(
-            f"close_to_close_{n}",
-            "close",
-            n,
-            _DEVIATION,
-            f"Sample deviation of {n} log returns.",
-            formula="close_to_close",
-            period=n,
-        )
-        for n in (20, 60)
-    ),
-    _volatility(
-        "parkinson_20",
-        "high low",
-        19,
-        _DEVIATION,
-        "Parkinson's estimate from the ranges of 20 bars.",
-        formula="parkinson",
-        period=20,
-    ),
-    _volatility(
-        "garman_klass_20",
-        _OHLC,
-        19,
-        _DEVIATION,
-        "Garman and Klass's estimate over 20 bars.",
-        formula="garman_klass",
-        period=20,
-    ),
-    _volatility(
-        "rogers_satchell_20",
-        _OHLC,
-        19,
-        _DEVIATION,
-        "Rogers and Satchell's estimate over 20 bars.",
-        formula="rogers_satchell",
-        period=20,
-    ),
-    *(
-        _volatility(
-            f"yang_zhang_{n}",
-            _OHLC,
-            n,
-            _DEVIATION,
-            f"Yang and Zhang's estimate over {n} bars.",
-            formula="yang_zhang",
-            period=n,
-        )
-        for n in (20, 60)
-    ),
-    _volatility(
-        "atr_ratio_14",
-        _HLC,
-        56,
-        _SHARE,
-        "Wilder's ATR over the close.",
-        formula="atr_ratio",
-        is_recursive=True,
-        period=14,
-    ),
-    _volatility(
-        "ewma_94",
-        "close",
-        50,
-        _DEVIATION,
-        "Exponentially weighted, decay 0.94.",
-        formula="ewma",
-        is_recursive=True,
-        decay=0.94,
-    ),
-)
-"""9 volatility estimators."""
-
-INDICATOR_FEATURES: tuple[FeatureDefinition, ...] = (
-    *(
-        _smooth(f"rsi_{n}", "close", 4 * n, "-1..1", f"(RSI - 50) / 50, {n} bars.", formula="rsi", period=n)
-        for n in (7, 14, 28)
-    ),
-    _smooth("macd_line", "close", 90, _SHARE, "MACD 12/26 over the close.", fast=12, slow=26, signal=9),
-    _smooth(
-        "macd_signal", "close", 90, _SHARE, "Signal line of MACD 12/26/9 over the close.", fast=12, slow=26, signal=9
-    ),
-    _smooth(
-        "macd_histogram", "close", 90, _SHARE, "MACD minus its signal line, over the close.", fast=12, slow=26, signal=9
-    ),
-    _window(
-        "percent_b_20",
-        "close",
-        19,
-        "band",
-        "Place in the 2-sigma Bollinger bands: 0 lower, 1 upper.",
-        formula="percent_b",
-        period=20,
-        width=2.0,
-    ),
-    _window(
-        "bandwidth_20",
-        "close",
-        19,
-        _SHARE,
-        "Width of the 2-sigma Bollinger bands over their middle.",
-        formula="bandwidth",
-        period=20,
-        width=2.0,
-    ),
-    _smooth("adx_14", _HLC, 98, "0..1", "Average directional index / 100.", formula="adx", period=14),
-    _smooth("plus_di_14", _HLC, 68, "0..1", "Positive directional indicator / 100.", formula="plus_di", period=14),
-    _smooth("minus_di_14", _HLC, 68, "0..1", "Negative directional indicator / 100.", formula="minus_di", period=14),
-    _window("cci_20", _HLC, 19, "CCI / 100", "Commodity channel index.", formula="cci", period=20),
-    _window("stochastic_k", _HLC, 15, "0..1", "Slow stochastic %K 14/3.", period=14, smooth=3),
-    _window("stochastic_d", _HLC, 17, "0..1", "Slow stochastic %D 14/3/3.", period=14, smooth=3),
-    _smooth("stochastic_rsi_k", "close", 70, "0..1", "Place of RSI 14 in its 14-bar range.", period=14),
-    _smooth("stochastic_rsi_d", "close", 72, "0..1", "3-bar mean of stochastic_rsi_k.", period=14, smooth=3),
-    _window("williams_r_14", _HLC, 13, "-1..0", "Williams %R / 100.", formula="williams_r", period=14),
-    _window("mfi_14", _HLCV, 14, "-1..1", "(Money flow index - 50) / 50.", formula="mfi", period=14),
-    *(
-        _window(f"roc_{n}", "close", n, _SHARE, f"Change over {n} bars, over the old close.", formula="roc", period=n)
-        for n in (10, 30)
-    ),
-    _window("momentum_20", "close", 20, _SHARE, "20-bar change over the close.", formula="momentum", period=20),
-    _smooth(
-        "trix_15",
-        "close",
-        112,
-        "percent per bar",
-        "One-bar change of a triple exponential mean of 15 bars.",
-        formula="trix",
-        period=15,
-    ),
-    _window(
-        "ultimate_oscillator", _HLC, 28, "0..1", "Buying pressure over 7, 14 and 28 bars.", short=7, medium=14, long=28
-    ),
-    _window(
-        "aroon_oscillator_25",
-        "high low",
-        25,
-        "-1..1",
-        "Aroon up minus Aroon down, / 100.",
-        formula="aroon_oscillator",
-        period=25,
-    ),
-    *(
-        _smooth(
-            f"ema_ratio_{n}",
-            "close",
-            5 * n // 2,
-            _SHARE,
-            f"Close over EMA {n}, minus 1.",
-            formula="ema_ratio",
-            period=n,
-        )
-        for n in (9, 21, 50, 200)
-    ),
-    *(
-        _window(
-            f"sma_ratio_{n}", "close", n - 1, _SHARE, f"Close over SMA {n}, minus 1.", formula="sma_ratio", period=n
-        )
-        for n in (20, 50)
-    ),
-    _smooth("kama_ratio_10", "close", 150, _SHARE, "Close over KAMA 10, minus 1.", formula="kama_ratio", period=10),
-    _smooth(
-        "sar_distance",
-        _HLC,
-        100,
-        _SHARE,
-        "Close minus the parabolic stop (SAR), over the close.",
-        acceleration=0.02,
-        maximum=0.2,
-    ),
-    _window(
-        "obv_slope_20",
-        "close volume",
-        19,
-        "mean volumes per bar",
-        "Slope of on-balance volume over 20 bars, over the mean volume.",
-        formula="obv_slope",
-        period=20,
-    ),
-    _smooth(
-        "chaikin_oscillator",
-        _HLCV,
-        50,
-        "mean volumes",
-        "Chaikin oscillator (ADOSC 3/10) over EMA 20 of volume.",
-        fast=3,
-        slow=10,
-        volume_period=20,
-    ),
-    _window(
-        "chaikin_money_flow_20",
-        _HLCV,
-        19,
-        "-1..1",
-        "Volume-weighted place of the close in its range, 20 bars.",
-        formula="chaikin_money_flow",
-        period=20,
-    ),
-    _window(
-        "vwap_distance_60",
-        _HLCV,
-        59,
-        _SHARE,
-        "Close over the 60-bar VWAP, minus 1.",
-        formula="vwap_distance",
-        period=60,
-    ),
-    _window(
-        "donchian_position_20",
-        _HLC,
-        19,
-        "0..1",
-        "Place between lowest low and highest high of 20 bars.",
-        formula="donchian_position",
-        period=20,
-    ),
-    _window(
-        "linreg_slope_20",
-        "close",
-        19,
-        "per bar",
-        "Regression slope of 20 closes, over the close.",
-        formula="linreg_slope",
-        period=20,
-    ),
-    _window(
-        "forecast_distance_14",
-        "close",
-        13,
-        _SHARE,
-        "Close minus the 14-bar regression's forecast (TSF), over the close.",
-        formula="forecast_distance",
-        period=14,
-    ),
-)
-"""39 technical indicators."""
-
-BASE_SET: tuple[FeatureDefinition, ...] = (*CANDLE_FEATURES, *VOLATILITY_FEATURES, *INDICATOR_FEATURES)
-"""The 67 features that need candles only, in the order of a feature array's columns."""

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from ratchet.errors import InputError
 from ratchet.features.bars import Bars, FloatArray, IntArray
-from ratchet.features.volatility import ewma_volatility
 from ratchet.market.symbols import Timeframe
 
 _BPS = 1e-4
+_DECAY = 0.94  # RiskMetrics' daily decay, as of the feature `ewma_94`
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +73,13 @@ def _cost_band(close: FloatArray, horizon: int, round_trip_bps: float, k_sigma: 
     cost = np.full(len(close), round_trip_bps * _BPS)
     if k_sigma == 0:
         return cost
-    band: FloatArray = np.maximum(k_sigma * ewma_volatility(close) * np.sqrt(horizon), cost)
+    band: FloatArray = np.maximum(k_sigma * _volatility(close) * np.sqrt(horizon), cost)
     return band
+
+
+def _volatility(close: FloatArray) -> FloatArray:
+    """Return the exponentially weighted deviation of log returns up to each close; NaN in the first row."""
+    squared = pd.Series(np.diff(np.log(close), prepend=np.nan) ** 2)
+    variance = squared.ewm(alpha=1 - _DECAY, adjust=True).mean().to_numpy(dtype=np.float64)
+    root: FloatArray = np.sqrt(np.maximum(variance, 0.0))
+    return root

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from pydantic import BaseModel, ConfigDict
 from ratchet.data.atomic import fsync_folder, write_bytes, write_json
 from ratchet.errors import ArtifactError, InputError
 from ratchet.features.bars import Bars, BoolArray, FloatArray, IntArray, run_length, split_by_symbol
-from ratchet.features.kernel import FeatureSet
+from ratchet.features.history import bar_features, bar_table, merged, ordered_tables, replay
 from ratchet.features.labels import Labels, label_bars
+from ratchet.features.sets import FeatureSet
+from ratchet.features.streaming.events import FeatureEvent
 from ratchet.market.symbols import Timeframe
 
 
@@ -112,19 +114,22 @@ def build_panel(
     window: int,
     round_trip_bps: float,
     k_sigma: float = 0.0,
+    market: Iterable[FeatureEvent] = (),
 ) -> Panel:
     """Compute features and labels of every symbol and collect the samples.
 
-    A symbol needs `feature_set.warmup_bars + window + horizon` bars for its first sample.
+    A symbol needs `feature_set.warmup_bars + window + horizon` bars for its first sample. `market` are the books,
+    trades and derivatives of the symbols in the order of their arrival, for sets that need them.
 
     Raises:
-        InputError: candles that cannot be used, or symbols without a single sample; the message names each symbol,
-            the bars it has and the bars it needs.
+        InputError: candles that cannot be used, a source of the set that is missing, or symbols without a single
+            sample; the message names each symbol, the bars it has and the bars it needs.
     """
     _require_positive(horizon=horizon, window=window)
     histories = split_by_symbol(candles, timeframe)
     _require_history(histories, feature_set.warmup_bars, window, horizon)
-    rows = [feature_set.compute_bars(bars) for bars in histories]
+    rows = _feature_rows(histories, feature_set, timeframe, market)
+    _require_sources(histories, rows, feature_set)
     labels = [label_bars(bars, horizon, round_trip_bps, k_sigma) for bars in histories]
     ends = [
         np.flatnonzero(_has_window(bars, values, window) & np.isfinite(outcome.ret))
@@ -147,12 +152,18 @@ def build_panel(
 
 
 def latest_windows(
-    candles: pd.DataFrame, feature_set: FeatureSet, *, timeframe: Timeframe, window: int
+    candles: pd.DataFrame,
+    feature_set: FeatureSet,
+    *,
+    timeframe: Timeframe,
+    window: int,
+    market: Iterable[FeatureEvent] = (),
 ) -> dict[str, tuple[int, NDArray[np.float32]]]:
     """Compute each symbol's newest window: symbol -> (open of its last bar in ns UTC, float32 (time, feature)).
 
-    Equal to the panel's window of the same bar when given the same history. A symbol whose newest window has a gap is
-    left out, so that its stored window grows stale and bots abstain. A window is known one timeframe after its time.
+    Equal to the panel's window of the same bar when given the same history. A symbol whose newest window has a gap or
+    a feature that is missing is left out, so that its stored window grows stale and bots abstain. A window is known one
+    timeframe after its time.
 
     Raises:
         InputError: candles that cannot be used, or symbols with fewer than warm-up + window bars, each named.
@@ -160,11 +171,24 @@ def latest_windows(
     _require_positive(window=window)
     histories = split_by_symbol(candles, timeframe)
     _require_history(histories, feature_set.warmup_bars, window, 0)
+    rows = _feature_rows(histories, feature_set, timeframe, market)
     return {
-        bars.symbol: (int(bars.ts_ns[-1]), feature_set.compute_bars(bars)[-window:])
-        for bars in histories
-        if bars.steps()[-1] >= window - 1
+        bars.symbol: (int(bars.ts_ns[-1]), values[-window:])
+        for bars, values in zip(histories, rows, strict=True)
+        if bars.steps()[-1] >= window - 1 and np.isfinite(values[-window:]).all()
     }
+
+
+def feature_rows(
+    candles: pd.DataFrame, feature_set: FeatureSet, *, timeframe: Timeframe, market: Iterable[FeatureEvent] = ()
+) -> list[tuple[Bars, NDArray[np.float32]]]:
+    """Compute every row of every symbol: its bars, and float32 (time, feature) with NaN where a feature is missing.
+
+    Raises:
+        InputError: candles that cannot be used.
+    """
+    histories = split_by_symbol(candles, timeframe)
+    return list(zip(histories, _feature_rows(histories, feature_set, timeframe, market), strict=True))
 
 
 def save_panel(root: Path, panel: Panel) -> PanelRef:
@@ -260,6 +284,31 @@ def _has_window(bars: Bars, values: NDArray[np.float32], window: int) -> BoolArr
     is_finite = run_length(is_complete) >= window
     is_gapless = bars.steps() >= window - 1
     return np.asarray(is_finite & is_gapless, dtype=np.bool_)
+
+
+def _feature_rows(
+    histories: list[Bars], features: FeatureSet, timeframe: Timeframe, market: Iterable[FeatureEvent]
+) -> list[NDArray[np.float32]]:
+    """Compute one row for each bar: float32 (time, feature) by symbol."""
+    if features.sources == {"bars"}:
+        return [bar_features(features, bars) for bars in histories]
+    symbols = [bars.symbol for bars in histories]
+    tables = [bar_table(bars) for bars in histories]
+    known = {table.symbol: table for table in ordered_tables(event for event in market if event.symbol in symbols)}
+    tables = [merged(table, known[table.symbol]) if table.symbol in known else table for table in tables]
+    return [table.values for table in replay(features, timeframe, tables, universe=symbols)]
+
+
+def _require_sources(histories: list[Bars], rows: list[NDArray[np.float32]], features: FeatureSet) -> None:
+    """Refuse a symbol with features that never have a value: zero would be a lie, and training needs numbers."""
+    for bars, values in zip(histories, rows, strict=True):
+        is_missing = np.asarray(np.isnan(values).all(axis=0))
+        sources = {item.source for item, missing in zip(features.definitions, is_missing, strict=True) if missing}
+        if sources:
+            raise InputError(
+                f"{bars.symbol}: {int(is_missing.sum())} of {len(is_missing)} features of the set {features.name!r} "
+                f"have no value: no {' and no '.join(sorted(sources))} at that time; record it or choose another set"
+            )
 
 
 def _require_positive(**counts: int) -> None:

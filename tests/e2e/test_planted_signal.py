@@ -12,8 +12,8 @@ from models.training.trainer import fit_fold, predict
 from ratchet.evaluation.validation import Predictor, ValidationResult, walk_forward_validation
 from ratchet.evaluation.walk_forward import Fold
 from ratchet.exchanges.simulated import SimulatedMarket, SimulatedMarketConfig
-from ratchet.features.kernel import FeatureSet
 from ratchet.features.panel import Panel, build_panel
+from ratchet.features.sets import FeatureSet
 from ratchet.settings import CostSettings
 from tasks.champion import walk_forward_of
 

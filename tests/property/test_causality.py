@@ -9,10 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ratchet.features.bars import Bars, FloatArray
-from ratchet.features.kernel import FORMULAS, FeatureSet
 from ratchet.features.labels import label_horizon
 from ratchet.features.panel import build_panel
+from ratchet.features.sets import FeatureSet
 from tests.candle_paths import HOUR, random_candles, recorded_candles, with_new_future
+from tests.kernel_columns import compute, kernel_columns
 
 _N_BARS = 640
 _FEATURES = FeatureSet.base()
@@ -24,8 +25,7 @@ _few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthChe
 
 def _raw_columns(candles: pd.DataFrame) -> dict[str, FloatArray]:
     """Compute every feature without blanking its warm-up, so that early rows are judged as well."""
-    bars = Bars.from_frame(candles, HOUR).unit_scaled()
-    return {item.name: FORMULAS[item.formula](bars, **dict(item.params)) for item in _FEATURES.definitions}
+    return kernel_columns(_FEATURES, Bars.from_frame(candles, HOUR), with_warmup=True)
 
 
 def _assert_same_until(before: dict[str, FloatArray], after: dict[str, FloatArray], row: int) -> None:
@@ -63,7 +63,7 @@ def test_features_of_recorded_candles_until_t_do_not_change_when_the_future_does
 @given(seed=_seeds, row=st.integers(min_value=520, max_value=_N_BARS - 2))
 def test_features_until_t_are_those_of_a_history_that_ends_at_t(seed: int, row: int) -> None:
     candles = random_candles(_N_BARS, seed=seed, flat_share=0.1, silent_share=0.1)
-    full, cut = _FEATURES.compute(candles, HOUR), _FEATURES.compute(candles.iloc[: row + 1], HOUR)
+    full, cut = compute(_FEATURES, candles), compute(_FEATURES, candles.iloc[: row + 1])
     np.testing.assert_allclose(cut, full[: row + 1], rtol=1e-6, atol=1e-6)
 
 

@@ -12,13 +12,16 @@ import pytest
 import talib
 
 from ratchet.errors import ConfigurationError, InputError
-from ratchet.features import volatility
 from ratchet.features.bars import Bars, FloatArray, run_length
-from ratchet.features.definitions import BASE_SET, FeatureDefinition
-from ratchet.features.kernel import FORMULAS, FeatureSet
+from ratchet.features.definitions import FeatureDefinition, define
+from ratchet.features.kernel.program import compile_program
+from ratchet.features.sets import DEFINITIONS, FeatureSet
 from tests.candle_paths import HOUR, START_NS, random_candles, recorded_candles, rescaled, with_new_future, without_rows
+from tests.kernel_columns import compute, kernel_columns
+from tests.oracles.bars import FORMULAS
 
 FEATURES = FeatureSet.base()
+BASE_SET = DEFINITIONS["base"]
 RECURSIVE = tuple(item for item in BASE_SET if item.is_recursive)
 WINDOWED = tuple(item for item in BASE_SET if not item.is_recursive)
 
@@ -34,6 +37,35 @@ def _raw(item: FeatureDefinition, bars: Bars) -> FloatArray:
 # --- the registry
 
 
+def test_the_sets_have_the_promised_counts() -> None:
+    counts = {name: len(features) for name, features in DEFINITIONS.items()}
+    assert counts == {"base": 67, "graph": 91, "core": 110, "full": 361, "alpha158": 158, "alpha360": 360}
+    families = Counter(item.family for item in DEFINITIONS["full"])
+    assert families == {
+        "candle": 19,
+        "volatility": 9,
+        "indicator": 39,
+        "book": 28,
+        "trade": 15,
+        "alpha": 145,
+        "depth": 40,
+        "flow": 30,
+        "graph": 24,
+        "derivative": 12,
+    }
+
+
+def test_every_feature_of_every_set_is_described_and_can_be_computed() -> None:
+    for name, features in DEFINITIONS.items():
+        compile_program(features, HOUR.ns, every_event=True)
+        for item in features:
+            assert item.unit, item.name
+            assert item.inputs, item.name
+            assert item.description.endswith("."), item.name
+        assert len(FeatureSet.named(name).schema_hash) == 64
+    assert len({FeatureSet.named(name).schema_hash for name in DEFINITIONS}) == len(DEFINITIONS)
+
+
 def test_the_base_set_has_19_candle_9_volatility_and_39_indicator_features() -> None:
     assert Counter(item.family for item in BASE_SET) == {"candle": 19, "volatility": 9, "indicator": 39}
     assert len(set(FEATURES.names)) == len(BASE_SET) == 67
@@ -45,7 +77,9 @@ def test_every_definition_says_what_it_is() -> None:
         assert item.description.endswith("."), item.name
         assert item.inputs, item.name
         assert set(item.inputs) <= {"ts_event_ns", "open", "high", "low", "close", "volume"}, item.name
-        assert item.version >= 1, item.name
+        assert item.revision >= 1, item.name
+        assert len(item.version) == 12, item.name
+        assert item.owner, item.name
         assert item.warmup_bars >= 0, item.name
 
 
@@ -62,7 +96,9 @@ def test_a_feature_depends_on_its_declared_inputs_and_on_no_other(item: FeatureD
     columns = {name: getattr(bars if name in declared else other, name) for name in names}
     columns["ts_ns"] = bars.ts_ns if "ts_ns" in declared else bars.ts_ns + 7 * HOUR.ns
     mixed = Bars(symbol="X/Y", timeframe_ns=HOUR.ns, **columns)
-    assert _raw(item, mixed).tobytes() == _raw(item, bars).tobytes()
+    alone = FeatureSet("alone", (item,))
+    ours, theirs = (kernel_columns(alone, one, with_warmup=True)[item.name] for one in (mixed, bars))
+    assert ours.tobytes() == theirs.tobytes()
 
 
 def test_the_schema_hash_changes_with_order_params_and_version_and_with_nothing_else() -> None:
@@ -70,7 +106,7 @@ def test_the_schema_hash_changes_with_order_params_and_version_and_with_nothing_
     changed = [
         (second, first, *rest),
         BASE_SET[:-1],
-        (_with(first, version=2), second, *rest),
+        (_with(first, revision=2), second, *rest),
         (_with(first, params=(("period", 2),)), second, *rest),
         (_with(first, warmup_bars=9), second, *rest),
     ]
@@ -85,12 +121,14 @@ def test_a_set_with_a_repeated_name_or_an_unknown_formula_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="twice"):
         FeatureSet("double", (BASE_SET[0], BASE_SET[0]))
     with pytest.raises(ConfigurationError, match="astrology"):
-        FeatureSet("strange", (_with(BASE_SET[0], formula="astrology"),))
+        compile_program((_with(BASE_SET[0], formula="astrology"),), HOUR.ns, every_event=False)
+    with pytest.raises(ConfigurationError, match="base, graph"):
+        FeatureSet.named("astrology")
 
 
 def test_importing_the_package_loads_neither_pandas_nor_talib() -> None:
-    modules = "ratchet.features, ratchet.features.definitions"
-    code = f"import sys, {modules}; print({{'pandas', 'talib', 'scipy', 'sklearn'}} & set(sys.modules))"
+    modules = "ratchet.features, ratchet.features.definitions, ratchet.features.sets"
+    code = f"import sys, {modules}; print({{'numba', 'pandas', 'talib', 'scipy', 'sklearn'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -99,7 +137,7 @@ def test_importing_the_package_loads_neither_pandas_nor_talib() -> None:
 
 
 def _assert_complete_after_warmup(candles: pd.DataFrame) -> None:
-    values = FEATURES.compute(candles, HOUR)
+    values = compute(FEATURES, candles)
     assert values.dtype == np.float32
     assert values.shape == (len(candles), 67)
     for item, column in zip(BASE_SET, values.T, strict=True):
@@ -138,7 +176,7 @@ def test_a_market_that_freezes_and_wakes_up_stays_finite_and_bounded(n_frozen: i
         frozen[name] = last
     joined = pd.concat([lively, frozen, late], ignore_index=True)
     joined["ts_event_ns"] = START_NS + np.arange(len(joined)) * HOUR.ns
-    values = FEATURES.compute(joined, HOUR)[FEATURES.warmup_bars :]
+    values = compute(FEATURES, joined)[FEATURES.warmup_bars :]
     assert np.isfinite(values).all()
     assert np.abs(values).max() < 60  # the kurtosis of a single move among 60 is 56
 
@@ -147,7 +185,7 @@ def test_flat_bars_without_volume_give_the_neutral_value_of_each_feature() -> No
     candles = random_candles(700, seed=5, flat_share=1.0, silent_share=1.0)
     neutral = {"percent_b_20", "stochastic_k", "stochastic_d", "stochastic_rsi_k", "stochastic_rsi_d"}
     neutral |= {"ultimate_oscillator", "donchian_position_20"}
-    for name, column in FEATURES.columns(_bars(candles)).items():
+    for name, column in kernel_columns(FEATURES, _bars(candles)).items():
         if name.startswith("time_of_day"):
             continue
         expected = 0.5 if name in neutral else -0.5 if name == "williams_r_14" else 0.0
@@ -163,7 +201,7 @@ def test_the_warmup_of_a_windowed_feature_is_exactly_its_window(item: FeatureDef
 
 def test_windowed_features_do_not_depend_on_where_the_history_starts() -> None:
     candles = random_candles(900, seed=9)
-    full, late = FEATURES.columns(_bars(candles)), FEATURES.columns(_bars(candles.iloc[400:]))
+    full, late = kernel_columns(FEATURES, _bars(candles)), kernel_columns(FEATURES, _bars(candles.iloc[400:]))
     for item in WINDOWED:
         np.testing.assert_allclose(
             late[item.name][item.warmup_bars :],
@@ -178,9 +216,9 @@ def test_windowed_features_do_not_depend_on_where_the_history_starts() -> None:
 def test_recursive_features_hardly_depend_on_where_the_history_starts_once_warm(source: str) -> None:
     recorded = source == "recorded"
     candles = recorded_candles("SOL/USDT", n_bars=3000) if recorded else random_candles(3000, seed=10)
-    full = FEATURES.columns(_bars(candles))
+    full = kernel_columns(FEATURES, _bars(candles))
     for start in range(300, 2000, 250):
-        late = FEATURES.columns(_bars(candles.iloc[start : start + 700]))
+        late = kernel_columns(FEATURES, _bars(candles.iloc[start : start + 700]))
         for item in RECURSIVE:
             error = np.abs(late[item.name] - full[item.name][start : start + 700]) / np.nanstd(full[item.name])
             assert error[item.warmup_bars :].max() < 0.25, f"{item.name} has not forgotten its start"
@@ -193,16 +231,16 @@ def test_recursive_features_hardly_depend_on_where_the_history_starts_once_warm(
 @pytest.mark.parametrize("source", ["random", "recorded"])
 def test_ten_times_the_prices_or_the_volumes_change_no_feature(source: str) -> None:
     candles = recorded_candles("ADA/USDT", n_bars=2000) if source == "recorded" else random_candles(2000, seed=12)
-    expected = FEATURES.compute(candles, HOUR)
+    expected = compute(FEATURES, candles)
     for changed in (rescaled(candles, price=10.0), rescaled(candles, volume=10.0)):
-        np.testing.assert_allclose(FEATURES.compute(changed, HOUR), expected, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(compute(FEATURES, changed), expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("price", [2.0**-60, 2.0**40])
 def test_features_of_very_cheap_and_very_dear_assets_are_the_same_to_the_bit(price: float) -> None:
     candles = random_candles(700, seed=13)
-    expected = FEATURES.compute(candles, HOUR)
-    assert FEATURES.compute(rescaled(candles, price=price), HOUR).tobytes() == expected.tobytes()
+    expected = compute(FEATURES, candles)
+    assert compute(FEATURES, rescaled(candles, price=price)).tobytes() == expected.tobytes()
 
 
 # --- agreement with TA-Lib
@@ -245,7 +283,7 @@ def _talib_values(bars: Bars) -> dict[str, FloatArray]:
 def test_own_formulas_agree_with_talib(source: str) -> None:
     candles = recorded_candles("BTC/USDT", n_bars=1500) if source == "recorded" else random_candles(1500, seed=14)
     bars = _bars(candles)
-    ours = FEATURES.columns(bars)
+    ours = kernel_columns(FEATURES, bars)
     for name, theirs in _talib_values(bars).items():
         np.testing.assert_allclose(ours[name][600:], theirs[-900:], rtol=1e-6, atol=1e-7, err_msg=name)
 
@@ -258,7 +296,7 @@ def test_candle_features_of_a_hand_made_bar() -> None:
     candles = random_candles(2, seed=0)
     candles.loc[0, ["open", "high", "low", "close"]] = [99.0, 99.0, 99.0, 99.0]
     candles.loc[1, ["open", "high", "low", "close"]] = [100.0, 106.0, 96.0, 104.0]
-    values = {name: column[1] for name, column in FEATURES.columns(_bars(candles)).items()}
+    values = {name: column[1] for name, column in kernel_columns(FEATURES, _bars(candles)).items()}
     expected = {
         "log_return_1": np.log(104 / 99),
         "range_ratio": 10 / 104,
@@ -290,7 +328,7 @@ def test_window_statistics_agree_with_pandas() -> None:
             candles["close"] * candles["volume"] / (candles["close"] * candles["volume"]).rolling(200).mean()
         ),
     }
-    ours = FEATURES.columns(_bars(candles))
+    ours = kernel_columns(FEATURES, _bars(candles))
     for name, series in expected.items():
         np.testing.assert_allclose(ours[name][210:], series.to_numpy()[210:], rtol=1e-7, atol=1e-9, err_msg=name)
 
@@ -325,27 +363,36 @@ def test_range_estimators_are_nearly_unbiased_and_as_efficient_as_published() ->
     bars = _simulated_days(20_000, 1_000, sigma, seed=16)
     squared_return = np.log(bars.close / bars.open) ** 2
     assert squared_return.mean() / sigma**2 == pytest.approx(1.0, abs=0.03)
-    bands = {
-        volatility.parkinson_variance: (0.953, 4.5, 6.0),
-        volatility.garman_klass_variance: (0.936, 6.5, 9.0),
-        volatility.rogers_satchell_variance: (0.936, 5.5, 7.3),
-    }
-    for estimator, (mean, least, most) in bands.items():
-        variance = estimator(bars)
-        assert variance.mean() / sigma**2 == pytest.approx(mean, abs=0.02), estimator.__name__
-        assert least < squared_return.var() / variance.var() < most, estimator.__name__
+    bands = {"parkinson": (0.953, 4.5, 6.0), "garman_klass": (0.936, 6.5, 9.0), "rogers_satchell": (0.936, 5.5, 7.3)}
+    deviations = kernel_columns(_estimators(dict.fromkeys(bands, 1)), bars)
+    for name, (mean, least, most) in bands.items():
+        variance = deviations[name] ** 2
+        assert variance.mean() / sigma**2 == pytest.approx(mean, abs=0.02), name
+        assert least < squared_return.var() / variance.var() < most, name
 
 
 def test_yang_zhang_sees_the_opening_jumps_and_beats_close_to_close() -> None:
     sigma, jump = 0.02, 0.01
     bars = _simulated_days(20_000, 100, sigma, seed=17, jump=jump)
     total = sigma**2 + jump**2
-    yang_zhang = volatility.yang_zhang(bars, 20)[20::20] ** 2
-    close_to_close = volatility.close_to_close(bars, 20)[20::20] ** 2
+    ours = kernel_columns(_estimators({"yang_zhang": 20, "close_to_close": 20, "parkinson": 20}), bars)
+    yang_zhang = ours["yang_zhang"][20::20] ** 2
+    close_to_close = ours["close_to_close"][20::20] ** 2
     assert yang_zhang.mean() / total == pytest.approx(1.0, abs=0.12)
     assert close_to_close.mean() / total == pytest.approx(1.0, abs=0.03)
     assert close_to_close.var() / yang_zhang.var() > 3.0
-    assert volatility.parkinson(bars, 20)[20:].mean() < 0.95 * np.sqrt(total)
+    assert ours["parkinson"][20:].mean() < 0.95 * np.sqrt(total)
+
+
+def _estimators(periods: dict[str, int]) -> FeatureSet:
+    """Return volatility estimators over the given numbers of bars."""
+    return FeatureSet(
+        "estimators",
+        tuple(
+            define(name, "open high low close", period - 1, "", "", family="volatility", source="bars", period=period)
+            for name, period in periods.items()
+        ),
+    )
 
 
 # --- refusals
@@ -358,21 +405,21 @@ def test_candles_that_validation_would_reject_are_refused_by_symbol_and_time() -
         frame = candles.copy()
         frame.loc[7, column] = value
         with pytest.raises(InputError, match=r"BTC/USDT: 1 bars have .* first 2024-01-01T07:00:00Z"):
-            FEATURES.compute(frame, HOUR)
+            compute(FEATURES, frame)
 
 
 def test_unsorted_repeated_or_mixed_candles_are_refused() -> None:
     candles = random_candles(50, seed=19)
     for frame in (candles.iloc[::-1], pd.concat([candles, candles.tail(1)])):
         with pytest.raises(InputError, match="does not increase"):
-            FEATURES.compute(frame, HOUR)
+            compute(FEATURES, frame)
     with pytest.raises(InputError, match="ETH/USDT"):
-        FEATURES.compute(pd.concat([candles, random_candles(5, seed=1, symbol="ETH/USDT")]), HOUR)
+        compute(FEATURES, pd.concat([candles, random_candles(5, seed=1, symbol="ETH/USDT")]))
 
 
 @pytest.mark.parametrize("n_bars", [0, 1, 2, 21, 61])
 def test_a_short_history_gives_nan_where_the_warmup_is_longer(n_bars: int) -> None:
-    values = FEATURES.compute(random_candles(61, seed=20).head(n_bars), HOUR)
+    values = compute(FEATURES, random_candles(61, seed=20).head(n_bars))
     assert values.shape == (n_bars, 67)
     for item, column in zip(BASE_SET, values.T, strict=True):
         assert np.isfinite(column[item.warmup_bars :]).all()

@@ -1,29 +1,25 @@
-"""The online store: what was written last and newest is what is read."""
+"""The online store in a file, and the choice of an engine by URL; what all engines owe is in the contract suite."""
 
 from __future__ import annotations
 
 import multiprocessing
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from ratchet.errors import ArtifactError, BusyError, ConfigurationError, InputError, UnavailableError
-from ratchet.features.store import SqliteOnlineStore
-
-_HOUR_NS = 3_600 * 1_000_000_000
+from ratchet.errors import ArtifactError, BusyError, ConfigurationError, UnavailableError
+from ratchet.features.store import MemoryOnlineStore, SqliteOnlineStore, open_online_store
+from ratchet.testing.online_store import make_vector, make_window
 
 
 def _url(folder: Path) -> str:
     return f"sqlite:///{folder / 'online' / 'online.sqlite'}"
-
-
-def _window(seed: int) -> NDArray[np.float32]:
-    return np.random.default_rng(seed).normal(size=(60, 67)).astype(np.float32)
 
 
 @pytest.fixture
@@ -33,80 +29,24 @@ def store(tmp_path: Path) -> Iterator[SqliteOnlineStore]:
     opened.close()
 
 
-def test_a_window_is_read_as_it_was_written(store: SqliteOnlineStore) -> None:
-    """Every bit of the values and the time, schema and bar length come back; unknown keys give None."""
-    written = _window(1)
-    assert store.write_windows("view", "abc", {"BTC/USDT": (7 * _HOUR_NS, written)}, _HOUR_NS) == 1
-    found = store.read_window("view", "BTC/USDT")
-    assert found is not None
-    assert found.values.tobytes() == written.tobytes()
-    assert (found.values.shape, found.values.dtype.name) == ((60, 67), "float32")
-    assert (found.ts_event_ns, found.schema_hash, found.timeframe_ns) == (7 * _HOUR_NS, "abc", _HOUR_NS)
-    assert not found.values.flags.writeable
-    assert store.read_window("view", "ETH/USDT") is None
-    assert store.read_window("other", "BTC/USDT") is None
-
-
-def test_views_and_symbols_are_kept_apart(store: SqliteOnlineStore) -> None:
-    """The same symbol in two views, and two symbols in one view, are four different windows."""
-    for number, view in enumerate(("a", "b")):
-        windows = {symbol: (0, _window(10 * number + row)) for row, symbol in enumerate(("BTC/USDT", "ETH/USDT"))}
-        assert store.write_windows(view, "abc", windows, _HOUR_NS) == 2
-    found = store.read_window("b", "ETH/USDT")
-    assert found is not None
-    np.testing.assert_array_equal(found.values, _window(11))
-
-
-def test_an_older_window_does_not_replace_a_newer_one(store: SqliteOnlineStore) -> None:
-    """A slow writer cannot turn time back, unless the schema changed or it says so."""
-    store.write_windows("view", "abc", {"BTC/USDT": (5, _window(5))}, 1)
-    assert store.write_windows("view", "abc", {"BTC/USDT": (4, _window(4)), "ETH/USDT": (4, _window(4))}, 1) == 1
-    assert _read_time(store) == 5
-    assert store.write_windows("view", "abc", {"BTC/USDT": (5, _window(55))}, 1) == 1
-    assert store.write_windows("view", "abc", {"BTC/USDT": (3, _window(3))}, 1, replace=True) == 1
-    assert _read_time(store) == 3
-    assert store.write_windows("view", "new", {"BTC/USDT": (2, _window(2))}, 1) == 1
-    assert _read_time(store) == 2
-
-
-def _read_time(store: SqliteOnlineStore) -> int:
-    found = store.read_window("view", "BTC/USDT")
-    assert found is not None
-    return found.ts_event_ns
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_window_that_is_not_finite_stops_the_whole_write(store: SqliteOnlineStore, value: float) -> None:
-    """All symbols or none: the good window beside the bad one is not stored either."""
-    bad = _window(2)
-    bad[3, 4] = value
-    with pytest.raises(InputError, match="ETH/USDT: the window holds numbers that are not finite"):
-        store.write_windows("view", "abc", {"BTC/USDT": (0, _window(1)), "ETH/USDT": (0, bad)}, 1)
-    assert store.read_window("view", "BTC/USDT") is None
-
-
-@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (3,), (2, 3, 4)])
-def test_only_a_two_dimensional_window_is_stored(store: SqliteOnlineStore, shape: tuple[int, ...]) -> None:
-    """Anything but (time, feature) with something in it is refused."""
-    with pytest.raises(InputError, match="a window is"):
-        store.write_windows("view", "abc", {"BTC/USDT": (0, np.zeros(shape, dtype=np.float32))}, 1)
-
-
-def test_float64_and_strided_values_are_stored_as_packed_float32(store: SqliteOnlineStore) -> None:
-    """A slice of a wider panel is packed, not stored with its neighbours."""
-    wide = np.arange(24, dtype=np.float64).reshape(4, 6)
-    store.write_windows("view", "abc", {"BTC/USDT": (0, wide[::2, ::3])}, 1)  # type: ignore[dict-item]
-    found = store.read_window("view", "BTC/USDT")
-    assert found is not None
-    np.testing.assert_array_equal(found.values, np.array([[0, 3], [12, 15]], dtype=np.float32))
-
-
-def test_a_second_process_reads_what_the_first_wrote(tmp_path: Path, store: SqliteOnlineStore) -> None:
+def test_a_second_opening_reads_what_the_first_wrote(tmp_path: Path, store: SqliteOnlineStore) -> None:
     """The flow writes, the server reads: two openings of one file see each other's commits."""
     reader = SqliteOnlineStore(_url(tmp_path))
-    store.write_windows("view", "abc", {"BTC/USDT": (9, _window(9))}, 1)
-    assert _read_time(reader) == 9
+    store.write_vectors("view", "abc", {"BTC/USDT": (9, 0, make_vector(9))})
+    assert reader.read_vectors("view", ["BTC/USDT"])["BTC/USDT"].ts_event_ns == 9
     reader.close()
+
+
+def test_a_file_from_before_vectors_takes_them(tmp_path: Path, store: SqliteOnlineStore) -> None:
+    """The table is added to a file that has only windows, which stay."""
+    store.write_windows("view", "abc", {"BTC/USDT": (9, make_window(9))}, 1)
+    other = sqlite3.connect(tmp_path / "online" / "online.sqlite")
+    other.execute("DROP TABLE online_vector")
+    other.close()
+    later = SqliteOnlineStore(_url(tmp_path))
+    assert later.write_vectors("view", "abc", {"BTC/USDT": (9, 0, make_vector(9))}) == 1
+    assert later.read_window("view", "BTC/USDT") is not None
+    later.close()
 
 
 _N_STORES = 12
@@ -144,39 +84,39 @@ def test_processes_may_open_and_write_one_new_store_at_once(tmp_path: Path) -> N
 
 def test_a_store_that_another_holds_says_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that waits for too long raises an error that may be retried, and leaves its store usable."""
-    monkeypatch.setattr("ratchet.features.store.online._BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("ratchet.features.store.sqlite_store._BUSY_TIMEOUT_S", 0.05)
     store = SqliteOnlineStore(_url(tmp_path))
     holder = sqlite3.connect(tmp_path / "online" / "online.sqlite", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(BusyError, match="held by another writer"):
-        store.write_windows("view", "abc", {"BTC/USDT": (0, _window(1))}, 1)
+        store.write_vectors("view", "abc", {"BTC/USDT": (0, 0, make_vector(1))})
     holder.execute("ROLLBACK")
     holder.close()
-    assert store.write_windows("view", "abc", {"BTC/USDT": (0, _window(1))}, 1) == 1
+    assert store.write_vectors("view", "abc", {"BTC/USDT": (0, 0, make_vector(1))}) == 1
     store.close()
 
 
 def test_a_damaged_row_or_file_is_named(tmp_path: Path, store: SqliteOnlineStore) -> None:
     """Bytes that do not fit their shape, and a file that is no database, raise ArtifactError."""
-    store.write_windows("view", "abc", {"BTC/USDT": (0, _window(1))}, 1)
-    path = tmp_path / "online" / "online.sqlite"
-    other = sqlite3.connect(path)
+    store.write_windows("view", "abc", {"BTC/USDT": (0, make_window(1))}, 1)
+    store.write_vectors("view", "abc", {"BTC/USDT": (0, 0, make_vector(1))})
+    other = sqlite3.connect(tmp_path / "online" / "online.sqlite")
     other.execute("UPDATE online_window SET packed = substr(packed, 2)")
+    other.execute("UPDATE online_vector SET packed = CAST(packed || 'x' AS BLOB)")
     other.commit()
-    other.close()
     with pytest.raises(ArtifactError, match="16079 bytes for 60 x 67 float32"):
         store.read_window("view", "BTC/USDT")
+    with pytest.raises(ArtifactError, match="441 bytes for 110 float32"):
+        store.read_vectors("view", ["BTC/USDT"])
+    other.execute("UPDATE online_vector SET packed = CAST(packed AS TEXT)")
+    other.commit()
+    other.close()
+    with pytest.raises(ArtifactError, match="UTF-8"):
+        store.read_vectors("view", ["BTC/USDT"])
     junk = tmp_path / "junk.sqlite"
     junk.write_bytes(b"this is not a database, and long enough to show it" * 100)
     with pytest.raises(ArtifactError, match=r"junk\.sqlite"):
         SqliteOnlineStore(f"sqlite:///{junk}")
-
-
-@pytest.mark.parametrize("url", ["redis://localhost", "online.sqlite", "sqlite:///"])
-def test_another_engine_is_refused_by_name(url: str) -> None:
-    """Until there is another adapter, the setting must name SQLite."""
-    with pytest.raises(ConfigurationError, match="only sqlite:///PATH"):
-        SqliteOnlineStore(url)
 
 
 def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
@@ -184,3 +124,39 @@ def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "online").write_text("in the way")
     with pytest.raises(UnavailableError, match=r"online\.sqlite"):
         SqliteOnlineStore(_url(tmp_path))
+
+
+def test_the_url_chooses_the_engine(tmp_path: Path) -> None:
+    """A file and the memory, each with what it was given; every opening of the memory is a store of its own."""
+    in_file = open_online_store(_url(tmp_path))
+    assert isinstance(in_file, SqliteOnlineStore)
+    assert (tmp_path / "online" / "online.sqlite").exists()
+    in_file.close()
+    in_memory = open_online_store("memory://")
+    assert isinstance(in_memory, MemoryOnlineStore)
+    in_memory.write_vectors("view", "abc", {"BTC/USDT": (0, 0, make_vector(1))})
+    assert open_online_store("memory://").read_vectors("view", ["BTC/USDT"]) == {}
+
+
+@pytest.mark.parametrize("url", ["", "online.sqlite", "postgresql://localhost/online", "memory:", "redis:6379"])
+def test_a_url_of_no_engine_is_refused_with_those_that_there_are(url: str) -> None:
+    """The error lists what could have been written."""
+    with pytest.raises(ConfigurationError, match=r"memory://, sqlite:///PATH, redis://, rediss://, unix://"):
+        open_online_store(url)
+
+
+@pytest.mark.parametrize("url", ["redis://localhost", "online.sqlite", "sqlite:///"])
+def test_the_store_in_a_file_refuses_other_urls(url: str) -> None:
+    """An engine opens its own URLs only."""
+    with pytest.raises(ConfigurationError, match="only sqlite:///PATH"):
+        SqliteOnlineStore(url)
+
+
+def test_choosing_a_file_loads_no_redis(tmp_path: Path) -> None:
+    """Neither the import nor the opening of another engine needs the package, nor anything heavy."""
+    code = (
+        "import sys; from ratchet.features.store import open_online_store; open_online_store(sys.argv[1]).close(); "
+        "print([m for m in ('redis', 'pandas', 'pyarrow', 'numba', 'duckdb', 'scipy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, _url(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

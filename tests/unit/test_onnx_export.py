@@ -29,8 +29,8 @@ from ratchet.data.atomic import sha256_file
 from ratchet.errors import ArtifactError, CandidateRejectedError, InputError
 from ratchet.evaluation.walk_forward import Fold, PurgedWalkForward
 from ratchet.exchanges import SimulatedMarket, SimulatedMarketConfig
-from ratchet.features.kernel import FeatureSet
 from ratchet.features.panel import Panel, build_panel
+from ratchet.features.sets import FeatureSet
 from ratchet.market import Timeframe
 
 ROOT = Path(__file__).resolve().parents[2]

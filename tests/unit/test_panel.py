@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 
 from ratchet.errors import ArtifactError, InputError
-from ratchet.features.definitions import BASE_SET
-from ratchet.features.kernel import FeatureSet
 from ratchet.features.labels import label_horizon
 from ratchet.features.panel import Panel, PanelRef, build_panel, latest_windows, load_panel, save_panel
+from ratchet.features.sets import FeatureSet
 from tests.candle_paths import HOUR, random_candles, recorded_candles, without_rows
+from tests.kernel_columns import compute
 
 FEATURES = FeatureSet.base()
-QUICK = FeatureSet("quick", tuple(item for item in BASE_SET if item.warmup_bars <= 20))
+QUICK = FeatureSet("quick", tuple(item for item in FEATURES.definitions if item.warmup_bars <= 20))
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
 HORIZON, WINDOW = 4, 16
 
@@ -78,7 +78,7 @@ def test_a_window_is_the_features_of_the_past_bars_of_its_own_symbol_and_nothing
     assert windows.dtype == np.float32
     assert windows.shape == (len(panel), WINDOW, len(QUICK.names))
     by_symbol = {symbol: group.reset_index(drop=True) for symbol, group in candles.groupby("symbol")}
-    features = {symbol: QUICK.compute(group, HOUR) for symbol, group in by_symbol.items()}
+    features = {symbol: compute(QUICK, group) for symbol, group in by_symbol.items()}
     for sample, window in enumerate(windows):
         symbol = panel.symbols[panel.symbol_id[sample]]
         times = by_symbol[symbol]["ts_event_ns"].to_numpy()

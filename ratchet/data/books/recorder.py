@@ -39,6 +39,9 @@ _MAX_POISON_BYTES = 10 * 1024 * 1024
 OnDurable = Callable[[str, Sequence[Record]], None]
 """Called with a symbol and the records that have just become safe against a crash of the machine."""
 
+OnRecord = Callable[[str, Record], None]
+"""Called with a symbol and a record as soon as it is accepted, before it is safe."""
+
 
 async def record(
     stream: MarketStream,
@@ -50,6 +53,7 @@ async def record(
     monotonic_ns: Callable[[], int] | None = None,
     limits: RecordingLimits | None = None,
     on_durable: OnDurable | None = None,
+    on_record: OnRecord | None = None,
 ) -> RecordingReport:
     """Record books and trades of `symbols` below `root` until the stream ends or it is `until_ns`.
 
@@ -65,6 +69,7 @@ async def record(
             nothing; `time.monotonic_ns` for live streams, None where `clock` itself only goes forward.
         limits: when to write, close and resynchronise.
         on_durable: told what has become safe.
+        on_record: told what was accepted, at once; it must be quick.
 
     Raises:
         InputError: no symbol, a venue whose rule is not known, or a folder that already holds something received
@@ -86,7 +91,9 @@ async def record(
                 refuse_held(segment_folder(root, stream.venue, symbol), now_ns, until_ns)
             passing = monotonic_ns or clock.now_ns
             end_ns = None if until_ns is None else passing() + until_ns - now_ns
-            recording = _Recording(stream, root, names, clock, passing, limits or RecordingLimits(), on_durable)
+            recording = _Recording(
+                stream, root, names, clock, passing, limits or RecordingLimits(), on_durable, on_record
+            )
             return await recording.run(end_ns)
     except OSError as error:
         raise UnavailableError(f"{root}: the recording cannot be written ({error}); recording has stopped") from error
@@ -102,8 +109,10 @@ class _Recording:
         passing_ns: Callable[[], int],
         limits: RecordingLimits,
         on_durable: OnDurable | None,
+        on_record: OnRecord | None,
     ) -> None:
         self._stream, self._clock, self._limits, self._on_durable = stream, clock, limits, on_durable
+        self._on_record = on_record
         self._passing_ns = passing_ns
         self._rule = book_rule(stream.venue)
         self._tally = Tally()
@@ -133,7 +142,8 @@ class _Recording:
             trust_after=limits.trust_after,
             floor_id=memory.last_id if self._rule.by_request else None,
         )
-        tape = Tape(self._stream.venue, builder, writer, self._tally, memory.trade_ids)
+        told = None if self._on_record is None else partial(self._on_record, symbol)
+        tape = Tape(self._stream.venue, builder, writer, self._tally, memory.trade_ids, told)
         if not memory.is_empty:
             tape.note_pause(memory, now_ns)
         return tape

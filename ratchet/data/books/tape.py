@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -26,9 +26,16 @@ class Tape:
     """
 
     def __init__(
-        self, venue: str, builder: BookBuilder, writer: SegmentWriter, tally: Tally, known_trades: Sequence[str] = ()
+        self,
+        venue: str,
+        builder: BookBuilder,
+        writer: SegmentWriter,
+        tally: Tally,
+        known_trades: Sequence[str] = (),
+        on_record: Callable[[Record], None] | None = None,
     ) -> None:
         self.writer = writer
+        self._on_record = on_record
         self.builder = builder
         self.agreement = QuoteAgreement()
         self._venue = venue
@@ -123,6 +130,8 @@ class Tape:
     def _write(self, record: Record) -> None:
         self._tally.records[record.kind] += 1
         self.writer.append(record)
+        if self._on_record is not None:
+            self._on_record(record)
 
 
 class Memory:

@@ -1,55 +1,19 @@
-"""The newest feature window of every symbol, as the model server reads it.
+"""The newest features of every symbol, as the model server reads them: the port of the online store.
 
-The flow that computes features writes, the server reads. Values are packed float32, one row per (view, symbol).
+The flow or the stream that computes features writes, the server reads. What is kept is one window and one vector for
+each (view, symbol).
 """
 
 from __future__ import annotations
 
-import fcntl
-import sqlite3
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ratchet.errors import ArtifactError, BusyError, ConfigurationError, InputError, UnavailableError
-
-_URL_PREFIX = "sqlite:///"
-_BUSY_TIMEOUT_S = 5.0
-_PACKED = np.dtype("<f4")
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS online_window (
-    view TEXT NOT NULL,
-    symbol TEXT NOT NULL,
-    schema_hash TEXT NOT NULL,
-    ts_event_ns INTEGER NOT NULL,
-    timeframe_ns INTEGER NOT NULL,
-    n_time INTEGER NOT NULL,
-    n_feature INTEGER NOT NULL,
-    packed BLOB NOT NULL,
-    PRIMARY KEY (view, symbol)
-) WITHOUT ROWID
-"""
-
-_WRITE = """
-INSERT INTO online_window
-VALUES (:view, :symbol, :schema_hash, :ts_event_ns, :timeframe_ns, :n_time, :n_feature, :packed)
-ON CONFLICT (view, symbol) DO UPDATE SET
-    schema_hash = excluded.schema_hash, ts_event_ns = excluded.ts_event_ns, timeframe_ns = excluded.timeframe_ns,
-    n_time = excluded.n_time, n_feature = excluded.n_feature, packed = excluded.packed
-WHERE :replace OR excluded.ts_event_ns >= ts_event_ns OR excluded.schema_hash <> schema_hash
-"""
-
-_READ = """
-SELECT schema_hash, ts_event_ns, timeframe_ns, n_time, n_feature, packed
-FROM online_window WHERE view = ? AND symbol = ?
-"""
+from ratchet.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +30,27 @@ class OnlineWindow:
     timeframe_ns: int
 
 
-class OnlineStore(Protocol):
-    """Holds one window per (view, symbol).
+@dataclass(frozen=True, slots=True)
+class OnlineVector:
+    """The newest feature vector of one symbol.
 
-    Implementers owe: a write is all or nothing over its symbols and survives a power cut once it has returned; a
-    reader sees a whole window or the one before it; any number of threads and processes may read and write.
+    `values` is a read-only float32 array (feature,), NaN where a feature was declared missing. `ts_event_ns` is the
+    time of the event that it was computed after, `sequence` orders the vectors of one such time.
+    """
+
+    values: NDArray[np.float32]
+    ts_event_ns: int
+    sequence: int
+    schema_hash: str
+
+
+class OnlineStore(Protocol):
+    """Holds one window and one vector per (view, symbol).
+
+    Implementers owe: a write is all or nothing over its symbols; a reader sees a whole value or the one before it; any
+    number of threads may read and write, and of processes where the engine is not the memory of one. What outlives a
+    crash once a write has returned differs between engines, and each says so. Every method raises UnavailableError
+    where the engine cannot be reached.
     """
 
     def write_windows(
@@ -101,129 +81,47 @@ class OnlineStore(Protocol):
         """
         ...
 
-
-class SqliteOnlineStore:
-    """An `OnlineStore` in one SQLite file.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     store = SqliteOnlineStore(f"sqlite:///{folder}/online.sqlite")
-    ...     stored = store.write_windows("demo", "abc", {"BTC/USDT": (0, np.ones((3, 2), np.float32))}, 60_000_000_000)
-    ...     window = store.read_window("demo", "BTC/USDT")
-    ...     store.close()
-    >>> window.values.shape
-    (3, 2)
-
-    Args:
-        url: `sqlite:///PATH`; the folder is made if it is missing.
-
-    Raises:
-        ConfigurationError: the URL names another engine.
-        UnavailableError: the file cannot be opened.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._path = _database_path(url)
-        self._lock = threading.Lock()
-        self._connection = self._open()
-
-    def write_windows(
-        self,
-        view: str,
-        schema_hash: str,
-        windows: Mapping[str, tuple[int, NDArray[np.float32]]],
-        timeframe_ns: int,
-        *,
-        replace: bool = False,
+    def write_vectors(
+        self, view: str, schema_hash: str, vectors: Mapping[str, tuple[int, int, NDArray[np.float32]]]
     ) -> int:
-        """Store the windows in one transaction; see `OnlineStore`."""
-        shared = {"view": view, "schema_hash": schema_hash, "timeframe_ns": int(timeframe_ns), "replace": replace}
-        rows = [shared | _pack(symbol, ts_event_ns, values) for symbol, (ts_event_ns, values) in windows.items()]
-        with self._transaction() as connection:
-            return sum(connection.execute(_WRITE, row).rowcount for row in rows)
+        """Store `{symbol: (ts_event_ns, sequence, values (feature,))}` and return how many were stored.
 
-    def read_window(self, view: str, symbol: str) -> OnlineWindow | None:
-        """Return the newest window; see `OnlineStore`."""
-        with self._lock, self._translated():
-            row = self._connection.execute(_READ, (view, symbol)).fetchone()
-        return None if row is None else _unpack(view, symbol, row)
+        A vector is stored where its (ts_event_ns, sequence) is larger than the stored one, and left out otherwise, so
+        that a replay changes nothing; a changed `schema_hash` overrides that. NaN means that a feature is missing.
+
+        Raises:
+            InputError: a vector is not one-dimensional, is empty or holds an infinity.
+            BusyError: another writer held the store for too long.
+        """
+        ...
+
+    def read_vectors(
+        self, view: str, symbols: Sequence[str], *, now_ns: int | None = None, ttl_ns: int | None = None
+    ) -> dict[str, OnlineVector]:
+        """Return the newest vectors of the symbols that have one, in one round trip.
+
+        With `now_ns` and `ttl_ns`, vectors with `now_ns - ts_event_ns > ttl_ns` are left out: the limit counts in the
+        time of events, whenever they were written. A vector from after `now_ns` is returned.
+
+        Raises:
+            InputError: only one of `now_ns` and `ttl_ns` is given, or the limit is negative.
+            ArtifactError: the stored bytes do not fit their shape.
+        """
+        ...
 
     def close(self) -> None:
-        """Release the file."""
-        with self._lock, self._alone():
-            self._connection.close()
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._translated(), self._alone():
-                return self._connect()
-        except OSError as error:
-            raise UnavailableError(f"online store {self._path}: {error.strerror}") from error
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", _SCHEMA):
-            connection.execute(statement)
-        return connection
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other processes from opening or closing: SQLite does not wait there, as it does for a write."""
-        with self._path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._translated():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-                raise BusyError(f"online store {self._path} is held by another writer") from error
-            raise UnavailableError(f"online store {self._path}: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise ArtifactError(f"online store {self._path}: {error}") from error
+        """Release what the store holds open."""
+        ...
 
 
-def _database_path(url: str) -> Path:
-    path = url.removeprefix(_URL_PREFIX)
-    if path == url or not path:
-        raise ConfigurationError(f"online store {url!r}: only sqlite:///PATH is supported")
-    return Path(path)
+def within_ttl(vectors: dict[str, OnlineVector], now_ns: int | None, ttl_ns: int | None) -> dict[str, OnlineVector]:
+    """Leave out vectors whose event is more than `ttl_ns` before `now_ns`; without both, return all.
 
-
-def _pack(symbol: str, ts_event_ns: int, values: NDArray[np.float32]) -> dict[str, object]:
-    packed = np.ascontiguousarray(values, dtype=_PACKED)
-    if packed.ndim != 2 or packed.size == 0:
-        raise InputError(f"{symbol}: a window is (time, feature), got shape {packed.shape}")
-    if not np.isfinite(packed).all():
-        raise InputError(f"{symbol}: the window holds numbers that are not finite; it was not published")
-    n_time, n_feature = packed.shape
-    return {
-        "symbol": symbol,
-        "ts_event_ns": int(ts_event_ns),
-        "n_time": n_time,
-        "n_feature": n_feature,
-        "packed": packed.tobytes(),
-    }
-
-
-def _unpack(view: str, symbol: str, row: tuple[str, int, int, int, int, bytes]) -> OnlineWindow:
-    schema_hash, ts_event_ns, timeframe_ns, n_time, n_feature, packed = row
-    if len(packed) != n_time * n_feature * _PACKED.itemsize:
-        raise ArtifactError(f"online window {view} {symbol}: {len(packed)} bytes for {n_time} x {n_feature} float32")
-    values = np.frombuffer(packed, dtype=_PACKED).reshape(n_time, n_feature)
-    return OnlineWindow(values, ts_event_ns, schema_hash, timeframe_ns)
+    Raises:
+        InputError: only one of the two is given, or the limit is negative.
+    """
+    if now_ns is None and ttl_ns is None:
+        return vectors
+    if now_ns is None or ttl_ns is None or ttl_ns < 0:
+        raise InputError(f"now_ns {now_ns} and ttl_ns {ttl_ns}: give both, and no negative limit, or none")
+    return {symbol: vector for symbol, vector in vectors.items() if now_ns - vector.ts_event_ns <= ttl_ns}

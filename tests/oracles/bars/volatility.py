@@ -13,7 +13,7 @@ import pandas as pd
 import talib
 
 from ratchet.features.bars import Bars, FloatArray
-from ratchet.features.rolling import lagged, rolling_mean, rolling_std
+from tests.oracles.bars.rolling import lagged, rolling_mean, rolling_std
 
 EWMA_DECAY = 0.94
 """RiskMetrics' daily decay; the features and the labels' cost band share it."""

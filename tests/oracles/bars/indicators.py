@@ -14,8 +14,17 @@ import numpy as np
 import talib
 
 from ratchet.features.bars import Bars, FloatArray
-from ratchet.features.candle import close_location
-from ratchet.features.rolling import aligned, deviations, lagged, ratio, rolling_mean, rolling_std, rolling_sum, windows
+from tests.oracles.bars.candle import close_location
+from tests.oracles.bars.rolling import (
+    aligned,
+    deviations,
+    lagged,
+    ratio,
+    rolling_mean,
+    rolling_std,
+    rolling_sum,
+    windows,
+)
 
 _RSI_RESOLUTION = 1e-9  # differences of an RSI below this are rounding
 _PRICE_RESOLUTION = 1e-12  # relative differences of prices below this are rounding

@@ -1,0 +1,150 @@
+"""`ratchet features stream|publish|work|rows`: features in real time, in this process or over a bus."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ratchet.cli.output import print_json, stdout_console
+from ratchet.clock import SystemClock
+from ratchet.settings import load_settings
+
+app = typer.Typer()
+
+SymbolsOption = Annotated[str, typer.Option(help="Comma separated, for example BTC/USDT,ETH/USDT.")]
+SetOption = Annotated[str, typer.Option("--set", help="Feature set: base, graph, core, full, alpha158 or alpha360.")]
+TimeframeOption = Annotated[str, typer.Option(help="Length of one bar.")]
+SecondsOption = Annotated[float | None, typer.Option(min=0.1, help="How long; default: until Ctrl-C.")]
+EveryEventOption = Annotated[
+    bool, typer.Option("--every-event", help="A row for each book and trade event, not only for each bar.")
+]
+LatenessOption = Annotated[
+    float, typer.Option(min=0, help="Milliseconds by which events may overtake each other; costs as much delay.")
+]
+PrefixOption = Annotated[str, typer.Option(help="Begins the names of streams or topics.")]
+BusOption = Annotated[str, typer.Option(help="redis://HOST:PORT/DB or kafka://HOST:PORT.")]
+PartitionsOption = Annotated[int, typer.Option(min=1, help="Of a new Redis bus; Kafka's topic has its own.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
+
+_OUT = stdout_console()
+_ERR = Console(stderr=True, highlight=False)
+
+
+@app.command()
+def stream(
+    symbols: SymbolsOption,
+    source: Annotated[str, typer.Option(help="A venue, for example binance:// or okx://?market=swap.")] = "binance://",
+    timeframe: TimeframeOption = "1m",
+    name: SetOption = "core",
+    every_event: EveryEventOption = False,
+    lateness_ms: LatenessOption = 0.0,
+    window: Annotated[int, typer.Option(min=1, help="Bars of each symbol that models read.")] = 60,
+    bus: Annotated[str | None, typer.Option(help="Only publish the events there; `work` computes.")] = None,
+    prefix: PrefixOption = "ratchet",
+    partitions: PartitionsOption = 4,
+    seconds: SecondsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Follow a venue: record it, compute its features as it trades, keep the newest in the online store."""
+    from ratchet.cli.feature_streams import LiveOptions, follow  # noqa: PLC0415
+    from ratchet.cli.feature_tables import render_stream  # noqa: PLC0415
+
+    options = LiveOptions(source, _symbols(symbols), timeframe, name, every_event, lateness_ms, window)
+    target = f"publishing to {bus}" if bus else f"computing the set {name}"
+    _ERR.print(f"following {symbols} on {source}, {target}", soft_wrap=True)
+    counts = follow(
+        load_settings(), options, SystemClock(), time.monotonic_ns, bus=bus, prefix=prefix, n_partitions=partitions,
+        seconds=seconds,
+    )  # fmt: skip
+    print_json(counts) if as_json else render_stream(_OUT, counts)
+
+
+@app.command()
+def publish(
+    symbols: SymbolsOption,
+    bus: BusOption,
+    venue: Annotated[str, typer.Option(help="As recorded, for example binance or binance-swap.")] = "binance",
+    timeframe: TimeframeOption = "1m",
+    prefix: PrefixOption = "ratchet",
+    partitions: PartitionsOption = 4,
+) -> None:
+    """Put what was recorded and collected of a venue onto a bus, in the order of its arrival, and end the stream."""
+    from ratchet.cli.feature_streams import publish_recorded  # noqa: PLC0415
+
+    with _ERR.status(f"publishing to {bus}"):
+        n_events = publish_recorded(load_settings(), venue, _symbols(symbols), timeframe, bus, prefix, partitions)
+    _ERR.print(f"{n_events:,} events", soft_wrap=True)
+
+
+@app.command()
+def work(
+    bus: BusOption,
+    symbols: Annotated[str, typer.Option(help="All symbols of the bus; sets with a graph relate these.")] = "",
+    venue: Annotated[str, typer.Option(help="Names the view.")] = "binance",
+    timeframe: TimeframeOption = "1m",
+    name: SetOption = "core",
+    every_event: EveryEventOption = False,
+    lateness_ms: LatenessOption = 0.0,
+    prefix: PrefixOption = "ratchet",
+    seconds: SecondsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compute the features of a bus. Start as many as you like: they share its partitions and replace each other."""
+    from ratchet.cli.feature_streams import work_on  # noqa: PLC0415
+    from ratchet.cli.feature_tables import render_stream  # noqa: PLC0415
+
+    counts = work_on(
+        load_settings(), SystemClock(), bus=bus, prefix=prefix, venue=venue, symbols=_symbols(symbols),
+        timeframe=timeframe, set_name=name, every_event=every_event, lateness_ms=lateness_ms, seconds=seconds,
+    )  # fmt: skip
+    print_json(counts) if as_json else render_stream(_OUT, counts)
+
+
+@app.command()
+def replay(
+    symbols: SymbolsOption,
+    venue: Annotated[str, typer.Option(help="As recorded, for example binance or binance-swap.")] = "binance",
+    timeframe: TimeframeOption = "1m",
+    name: SetOption = "core",
+    every_event: EveryEventOption = False,
+    lateness_ms: LatenessOption = 0.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Compute features of what was recorded, event by event as in real time, and print the digest of the rows."""
+    from ratchet.cli.feature_streams import replay_recorded  # noqa: PLC0415
+    from ratchet.cli.feature_tables import render_stream  # noqa: PLC0415
+
+    with _ERR.status("computing; the first time, the formulas are compiled"):
+        counts = replay_recorded(
+            load_settings(), SystemClock(), venue, _symbols(symbols), timeframe, name, every_event, lateness_ms
+        )
+    print_json(counts) if as_json else render_stream(_OUT, counts)
+
+
+@app.command()
+def rows(
+    bus: BusOption,
+    venue: Annotated[str, typer.Option(help="Names the view.")] = "binance",
+    timeframe: TimeframeOption = "1m",
+    name: SetOption = "core",
+    prefix: PrefixOption = "ratchet",
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Add the rows of bars to the feature table of the view.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Read the rows that workers have stored on a bus: how many, their digest, and into the feature table if asked."""
+    from ratchet.cli.feature_streams import read_stored  # noqa: PLC0415
+    from ratchet.cli.feature_tables import render_stream  # noqa: PLC0415
+
+    counts = read_stored(load_settings(), bus, prefix, venue, timeframe, name, keep=keep)
+    print_json(counts) if as_json else render_stream(_OUT, counts)
+
+
+def _symbols(text: str) -> tuple[str, ...]:
+    from ratchet.market import parse_symbol  # noqa: PLC0415
+
+    return tuple(dict.fromkeys(parse_symbol(part) for part in text.split(",") if part.strip()))

@@ -1,0 +1,151 @@
+"""The bus between who sees events and who computes features, chosen by URL: Redis Streams or Kafka."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Protocol
+
+from ratchet.clock import Clock
+from ratchet.errors import ConfigurationError
+from ratchet.features.store.online import OnlineStore
+from ratchet.features.streaming.events import FeatureEvent, FeatureRow
+from ratchet.features.streaming.metrics import StreamMetrics
+from ratchet.features.streaming.ports import Engine
+
+_REDIS = ("redis://", "rediss://", "unix://")
+_KAFKA = ("kafka://",)
+
+
+class Publisher(Protocol):
+    """Puts events onto a bus, each symbol's in order."""
+
+    n_partitions: int
+    """How many partitions the bus has."""
+
+    def publish(self, events: Iterable[FeatureEvent]) -> int:
+        """Hand events over and return how many.
+
+        Raises:
+            BusyError: the bus is full.
+            UnavailableError: the bus does not answer.
+        """
+        ...
+
+    def publish_end(self) -> None:
+        """Say that a finite stream ends here, so that engines give out what they hold back."""
+        ...
+
+    def close(self) -> None:
+        """Deliver what is on its way and let go of the connection."""
+        ...
+
+
+def open_publisher(url: str, prefix: str, n_partitions: int) -> Publisher:
+    """Connect to a bus; Kafka has as many partitions as the topic has.
+
+    Raises:
+        ConfigurationError: the URL names no bus, or something else is wrong with it.
+        UnavailableError: the bus does not answer.
+    """
+    if url.startswith(_REDIS):
+        from ratchet.features.streaming.redis import RedisPublisher  # noqa: PLC0415 - only where it is asked for
+
+        return RedisPublisher(url, prefix, n_partitions)
+    from ratchet.features.streaming.kafka.connection import parse_kafka_url  # noqa: PLC0415
+    from ratchet.features.streaming.kafka.publisher import KafkaPublisher  # noqa: PLC0415
+
+    _require_kafka(url)
+    return KafkaPublisher(parse_kafka_url(url).bootstrap, prefix)
+
+
+def count_partitions(url: str, prefix: str) -> int:
+    """Return how many partitions a bus has.
+
+    Raises:
+        ConfigurationError: the URL names no bus, or nothing was ever published there.
+        UnavailableError: the bus does not answer.
+    """
+    if url.startswith(_REDIS):
+        from ratchet.features.streaming.redis.connection import connect  # noqa: PLC0415
+        from ratchet.features.streaming.redis.groups import agree_partitions  # noqa: PLC0415
+        from ratchet.features.streaming.redis.keys import StreamKeys  # noqa: PLC0415
+
+        with closing(connect(url)) as client:
+            return agree_partitions(client, StreamKeys(prefix), None)
+    with closing(open_publisher(url, prefix, 1)) as publisher:
+        return publisher.n_partitions
+
+
+def work(
+    url: str,
+    prefix: str,
+    view: str,
+    make_engine: Callable[[], Engine],
+    *,
+    store: OnlineStore | None,
+    checkpoints: Path,
+    clock: Clock,
+    until: Callable[[], bool],
+) -> StreamMetrics:
+    """Compute the features of a bus until told to stop; any number of processes share its partitions.
+
+    Args:
+        url: of the bus.
+        prefix: of its streams or topics.
+        view: name of the feature view: rows are kept under it, and workers of one view share the work.
+        make_engine: makes an engine for one partition.
+        store: also gets the newest vector of each symbol.
+        checkpoints: file for the state where the bus does not keep it (Kafka).
+        clock: for latencies.
+        until: asked about ten times a second.
+
+    Raises:
+        ConfigurationError: the URL names no bus, or another feature set uses the view's name.
+        UnavailableError: the bus or the store was away for too long.
+        ArtifactError: a checkpoint cannot be restored.
+    """
+    if url.startswith(_REDIS):
+        from ratchet.features.streaming.redis import RedisWorker  # noqa: PLC0415
+
+        owner = f"{socket.gethostname()}-{os.getpid()}"
+        with RedisWorker(url, prefix, view, make_engine, owner=owner, clock=clock, store=store) as worker:
+            worker.run(until)
+            return worker.metrics
+    from ratchet.features.streaming.checkpoints import SqliteCheckpointStore  # noqa: PLC0415
+    from ratchet.features.streaming.kafka.connection import parse_kafka_url  # noqa: PLC0415
+    from ratchet.features.streaming.kafka.worker import KafkaWorker  # noqa: PLC0415
+
+    _require_kafka(url)
+    saved = SqliteCheckpointStore(checkpoints)
+    bootstrap = parse_kafka_url(url).bootstrap
+    with KafkaWorker(bootstrap, prefix, view, make_engine, saved, clock=clock, store=store) as consumer:
+        consumer.run(until)
+        return consumer.metrics
+
+
+def stored_rows(url: str, prefix: str, view: str) -> Iterator[FeatureRow]:
+    """Yield the rows that workers have stored on a bus, each once, each symbol's in order.
+
+    Raises:
+        ConfigurationError: the URL names no bus.
+        UnavailableError: the bus does not answer.
+    """
+    if url.startswith(_REDIS):
+        from ratchet.features.streaming.redis import read_rows as read_redis  # noqa: PLC0415
+
+        return read_redis(url, prefix, view)
+    from ratchet.features.streaming.kafka.connection import parse_kafka_url  # noqa: PLC0415
+    from ratchet.features.streaming.kafka.reader import read_rows as read_kafka  # noqa: PLC0415
+
+    _require_kafka(url)
+    return iter(read_kafka(parse_kafka_url(url).bootstrap, prefix, view))
+
+
+def _require_kafka(url: str) -> None:
+    if not url.startswith(_KAFKA):
+        known = ", ".join(f"{scheme}..." for scheme in (*_REDIS, *_KAFKA))
+        raise ConfigurationError(f"{url!r} is no bus; known are {known}")
