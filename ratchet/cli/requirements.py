@@ -37,7 +37,9 @@ class Requirement:
 
 REQUIREMENTS = (
     Requirement("arch", None, "8.0"),
+    Requirement("duckdb", None, "2.0", "3"),
     Requirement("httpx", None, "0.28"),
+    Requirement("numba", None, "0.68", "0.70"),
     Requirement("numpy", None, "2.2"),
     Requirement("pandas", None, "2.3", "4"),
     Requirement("psutil", None, "5.9"),
@@ -48,7 +50,6 @@ REQUIREMENTS = (
     Requirement("scikit-learn", None, "1.7"),
     Requirement("scipy", None, "1.15"),
     Requirement("sqlalchemy", None, "2.0.40", "2.1", conflict="Prefect then schedules nothing"),
-    Requirement("TA-Lib", None, "0.8.2", "0.9"),
     Requirement("threadpoolctl", None, "3.5"),
     Requirement("typer", None, "0.20"),
     Requirement("prefect", "flows", "3.6.22", None, "CVE-2026-3514, CVE-2026-7722, CVE-2026-7723"),
@@ -70,6 +71,8 @@ REQUIREMENTS = (
     Requirement("starlette", "serve", "1.0.1", None, "CVE-2026-48710"),
     Requirement("uvicorn", "serve", "0.40"),
     Requirement("uvloop", "serve", "0.21"),
+    Requirement("redis", "stream", "8.1", "9"),
+    Requirement("confluent-kafka", "stream", "2.16", "3"),
 )
 
 

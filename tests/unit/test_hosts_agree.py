@@ -70,7 +70,7 @@ def _assert_hosts_agree(events: list[FeatureEvent], redis: RedisServer, kafka: K
     whole = [row for table in replay(CORE, SECOND, ordered_tables(events), every_event=True) for row in table.rows()]
     expected = digest_rows(whole)
     assert len(whole) > 50
-    assert np.isfinite(np.stack([row.values for row in whole])).any(axis=0).sum() > 40, "hardly a feature has a value"
+    assert np.isfinite(np.stack([row.values for row in whole])).any(axis=0).sum() > 25, "hardly a feature has a value"
 
     clock, store = SystemClock(), MemoryOnlineStore()
     host = LocalHost(_engine(), [VectorSink(store, "view", CORE.schema_hash, clock)], clock)
@@ -121,7 +121,7 @@ def test_a_real_recording_of_binance_gives_one_table(
     settings = Settings(home=tmp_path)
     replay_recording(settings, raw, venue="binance-swap", symbol="BTC/USDT:USDT", venue_id="BTCUSDT")
     events = list(recorded_events(settings.recordings_root, "binance-swap", "BTC/USDT:USDT", 0, 2**62))
-    assert len(events) > 3_000
+    assert len(events) > 2_000
     _assert_hosts_agree(_with_bars(events), redis_server, kafka_cluster, tmp_path)
 
 

@@ -13,7 +13,8 @@ import base64
 import sys
 import sysconfig
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,9 @@ class Features(KeyedProcessFunction):
 
     The truth is the state in Flink, written after every event, so that a checkpoint of Flink is one of the engine. The
     engines of the symbols last seen are kept beside it; any other continues from the state.
+
+    Engines run in a thread that Python started. In a thread of Flink's, compiled code waits for ever: to release an
+    array it asks for the interpreter's lock, which Python does not know that thread to hold already.
     """
 
     def __init__(self, computation: Computation, max_engines: int) -> None:
@@ -61,32 +65,30 @@ class Features(KeyedProcessFunction):
     def open(self, runtime_context: RuntimeContext) -> None:
         """Begin without engines: what Flink kept is found when a symbol's next event comes."""
         self._engines: OrderedDict[str, FeatureEngine] = OrderedDict()
+        self._thread = ThreadPoolExecutor(max_workers=1)
         # Base64, since Flink's Python would hand an array of bytes over as a list of numbers in thread mode.
         self._state: ValueState = runtime_context.get_state(ValueStateDescriptor("engine", Types.STRING()))
 
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
     def process_element(self, value: str, ctx: KeyedProcessFunction.Context) -> Iterator[str | tuple[OutputTag, str]]:
         """Take a line."""
-        symbol = ctx.get_current_key()
         try:
             event = decode_line(value)
-            engine = self._engine(symbol)
-            rows = engine.apply(event)
+            rows = self._advance(event.symbol, lambda engine: engine.apply(event))
         except InputError:
             yield _SET_ASIDE, value
             return
-        self._keep(symbol, engine)
         ctx.timer_service().register_event_time_timer(_END_MS)
         yield from encode_lines(rows)
 
     def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[str]:
         """Take what is still held back when the source has ended."""
-        symbol = ctx.get_current_key()
-        engine = self._engine(symbol)
-        rows = engine.flush()
-        self._keep(symbol, engine)
-        yield from encode_lines(rows)
+        yield from encode_lines(self._advance(ctx.get_current_key(), FeatureEngine.flush))
 
-    def _engine(self, symbol: str) -> FeatureEngine:
+    def _advance(self, symbol: str, step: Callable[[FeatureEngine], list[FeatureRow]]) -> list[FeatureRow]:
         engine = self._engines.get(symbol)
         if engine is None:
             engine = self._engines[symbol] = self._computation.engine()
@@ -96,10 +98,9 @@ class Features(KeyedProcessFunction):
             if len(self._engines) > self._max_engines:
                 self._engines.popitem(last=False)
         self._engines.move_to_end(symbol)
-        return engine
-
-    def _keep(self, symbol: str, engine: FeatureEngine) -> None:
+        rows = self._thread.submit(step, engine).result()
         self._state.update(base64.b64encode(engine.changed_state()[symbol]).decode())
+        return rows
 
 
 def decode_line(line: str) -> FeatureEvent:

@@ -18,6 +18,9 @@ from ratchet.features.streaming.ports import Engine
 
 _REDIS = ("redis://", "rediss://", "unix://")
 _KAFKA = ("kafka://",)
+_CHECKPOINT_EVERY_MS = 1_000
+_CHECKPOINT_EVERY_EVENTS = 5_000
+"""A checkpoint has some 60 KB for each symbol that changed, and events wait for it; a crash repeats so much."""
 
 
 class Publisher(Protocol):
@@ -112,7 +115,17 @@ def work(
         from ratchet.features.streaming.redis import RedisWorker  # noqa: PLC0415
 
         owner = f"{socket.gethostname()}-{os.getpid()}"
-        with RedisWorker(url, prefix, view, make_engine, owner=owner, clock=clock, store=store) as worker:
+        with RedisWorker(
+            url,
+            prefix,
+            view,
+            make_engine,
+            owner=owner,
+            clock=clock,
+            store=store,
+            checkpoint_every_ms=_CHECKPOINT_EVERY_MS,
+            checkpoint_every_events=_CHECKPOINT_EVERY_EVENTS,
+        ) as worker:
             worker.run(until)
             return worker.metrics
     from ratchet.features.streaming.checkpoints import SqliteCheckpointStore  # noqa: PLC0415

@@ -118,15 +118,15 @@ def decode_event(packed: bytes) -> FeatureEvent:
     try:
         version, kind, n_venue, n_symbol, ts_event_ns, known_ns, sequence = _EVENT.unpack_from(packed)
         start = _EVENT.size + n_venue + n_symbol
-        named = packed[_EVENT.size : start].decode()
+        venue = packed[_EVENT.size : _EVENT.size + n_venue].decode()
+        symbol = packed[_EVENT.size + n_venue : start].decode()
         values = np.frombuffer(packed, dtype="<f8", offset=start)
         event_kind = EventKind(kind)
     except (struct.error, ValueError) as error:
         raise InputError(f"{len(packed)} bytes are no feature event: {error}") from error
     if version != _VERSION or len(values) != N_VALUES[event_kind] or n_symbol == 0:
         raise InputError(f"a feature event of version {version}, {event_kind.name}, with {len(values)} values")
-    venue = named[: len(packed[_EVENT.size : _EVENT.size + n_venue].decode())]
-    return FeatureEvent(event_kind, venue, named[len(venue) :], ts_event_ns, known_ns, sequence, values)
+    return FeatureEvent(event_kind, venue, symbol, ts_event_ns, known_ns, sequence, values)
 
 
 def encode_row(row: FeatureRow) -> bytes:

@@ -92,8 +92,9 @@ def recorded_events(root: Path, venue: str, symbol: str, start_ns: int, end_ns: 
         NotFoundError: nothing was recorded for the symbol.
         ArtifactError: a segment is missing or was altered.
     """
+    rows = read_events(root, venue, symbol, start_ns, end_ns)
     events = RecordedEvents(venue, symbol)
-    for record in _records(read_events(root, venue, symbol, start_ns, end_ns)):
+    for record in _records(rows):
         event = events.take(record)
         if event is not None:
             yield event
@@ -126,7 +127,8 @@ def _records(rows: pd.DataFrame) -> Iterable[Record]:
     numbers = heads[["ts_event_ns", "ts_recv_ns", "first_id", "last_id", "previous_id"]].to_numpy(np.int64).tolist()
     for start, end, kind, note, ids in zip(starts.tolist(), ends.tolist(), *texts, numbers, strict=True):
         levels = tuple((sides[row], str(prices[row]), str(sizes[row])) for row in range(start, end) if sides[row] != 0)
-        yield Record(kind, *ids, note, levels)
+        ts_event_ns, ts_recv_ns, first_id, last_id, previous_id = ids
+        yield Record(kind, ts_event_ns, ts_recv_ns, first_id, last_id, previous_id, note, levels)
 
 
 def _set_level(ladder: Ladder[tuple[float, float]], price: float, size: float) -> None:
