@@ -14,7 +14,7 @@ from tasks.history import update_history
 from tasks.refresh import audit_features, collection_for, list_live_models, refresh_windows
 
 
-@flow(name="features", flow_run_name="features {model}")
+@flow(name="features")
 def features(model: str | None = None) -> list[State[Any]]:
     """Refresh the windows of one model, or of all that are in production or staging, and audit what was answered."""
     states: list[State[Any]] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 
 import pandas as pd
@@ -16,10 +15,9 @@ from ratchet.evaluation.turn import RetrainRequest
 from ratchet.features.panel import PanelRef, build_panel, latest_windows, save_panel
 from ratchet.features.sets import FeatureSet
 from ratchet.features.store import open_online_store
-from ratchet.features.streaming.events import FeatureEvent
-from ratchet.features.streaming.recorded import recorded_market
 from ratchet.market import Timeframe
-from ratchet.settings import Settings, load_settings
+from ratchet.rollout.live_features import recorded_for
+from ratchet.settings import load_settings
 from tasks.champion import refuse_hopeless
 from tasks.narration import narrate
 
@@ -38,7 +36,7 @@ def build_training_panel(dataset: DatasetRef, request: RetrainRequest) -> PanelR
             horizon=request.horizon,
             window=recipe.window,
             round_trip_bps=settings.costs.round_trip_bps,
-            market=market_events(settings, candles, features, request),
+            market=recorded_for(settings, request, features, candles),
         )
         left_out = f"; left out, too short: {', '.join(short)}" if short else ""
         narration.conclude(
@@ -68,21 +66,9 @@ def materialize_windows(dataset: DatasetRef, request: RetrainRequest) -> int:
         features,
         timeframe=timeframe,
         window=window,
-        market=market_events(settings, candles, features, request),
+        market=recorded_for(settings, request, features, candles),
     )
     with closing(open_online_store(settings.online_store_database_url)) as store:
         view = request.feature_view(features.schema_hash, window)
         store.write_windows(view, features.schema_hash, windows, timeframe.ns)
     return len(windows)
-
-
-def market_events(
-    settings: Settings, candles: pd.DataFrame, features: FeatureSet, request: RetrainRequest
-) -> Iterator[FeatureEvent]:
-    """Yield what was recorded of the venue in the time of the candles, where the features need it."""
-    if features.sources <= {"bars", "universe"} or not request.is_live:
-        return
-    end_ns = int(candles["ts_event_ns"].max()) + Timeframe.parse(request.timeframe).ns
-    start_ns = int(candles["ts_event_ns"].min())
-    symbols = sorted(map(str, candles["symbol"].unique()))
-    yield from recorded_market(settings.recordings_root, request.market, symbols, start_ns, end_ns)

@@ -16,10 +16,9 @@ from ratchet.features.panel import latest_windows
 from ratchet.features.store import open_online_store
 from ratchet.market import Timeframe
 from ratchet.registry.base import ModelVersion
-from ratchet.rollout.live_features import features_of, list_live, live_candles, request_of, symbols_of
+from ratchet.rollout.live_features import features_of, list_live, live_candles, recorded_for, request_of, symbols_of
 from ratchet.rollout.skew import audit_live_model
 from ratchet.settings import load_settings
-from tasks.features import market_events
 from tasks.narration import narrate
 
 
@@ -47,7 +46,7 @@ def refresh_windows(version: ModelVersion) -> int:
             features,
             timeframe=timeframe,
             window=int(version.metadata["window"]),
-            market=market_events(settings, candles, features, request),
+            market=recorded_for(settings, request, features, candles),
         )
         with closing(open_online_store(settings.online_store_database_url)) as store:
             view = str(version.metadata["feature_view"])

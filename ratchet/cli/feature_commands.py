@@ -82,6 +82,7 @@ def show(
 def check(
     model: ModelOption = None,
     bars: Annotated[int, typer.Option(min=50, help="How many of the newest bars of each symbol are compared.")] = 500,
+    symbol: Annotated[str | None, typer.Option(help="Only this symbol; then chance is judged best.")] = None,
     pictures: Annotated[Path | None, typer.Option(help="Folder for an overview and a picture per feature.")] = None,
     every: Annotated[bool, typer.Option("--all", help="List every feature, not only those with findings.")] = False,
     as_json: JsonOption = False,
@@ -92,7 +93,7 @@ def check(
 
     settings, clock = load_settings(), SystemClock()
     with _ERR.status("computing features"):
-        examined = examine(settings, clock, model, n_bars=bars)
+        examined = examine(settings, clock, model, n_bars=bars, symbol=symbol)
     if as_json:
         print_json(examined.health.model_dump(mode="json"))
     else:

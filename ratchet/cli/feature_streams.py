@@ -30,6 +30,7 @@ from ratchet.features.streaming.recorded import recorded_market
 from ratchet.features.streaming.sinks import Sink, VectorSink, WindowSink
 from ratchet.features.views import FeatureView, materialize
 from ratchet.market import Timeframe
+from ratchet.rollout.live_features import features_of, find_live, request_of, symbols_of
 from ratchet.settings import Settings
 
 Counts = Mapping[str, Any]
@@ -49,10 +50,36 @@ class LiveOptions:
     every_event: bool
     lateness_ms: float
     window: int
+    view: str | None = None
+    """Under which name rows and windows are kept; None for the name of the feature view."""
 
     def engine(self) -> FeatureEngine:
         """Make an engine."""
         return make_engine(self.set_name, self.timeframe, self.symbols, self.every_event, self.lateness_ms)
+
+
+def options_for(settings: Settings, clock: Clock, model: str) -> LiveOptions:
+    """Return what keeps the model in production supplied: its venue, symbols, features and windows.
+
+    Raises:
+        NotFoundError: it is not in production.
+        InputError: it was trained on files.
+        ConfigurationError: this release computes its features differently.
+    """
+    version = find_live(settings, clock, model)
+    request, features = request_of(version), features_of(version)
+    if not request.is_live:
+        raise InputError(f"{version.name} {version.version} was trained on {request.source}, which does not go on")
+    return LiveOptions(
+        source=request.source,
+        symbols=tuple(symbols_of(version)),
+        timeframe=request.timeframe,
+        set_name=features.name,
+        every_event=False,
+        lateness_ms=0.0,
+        window=int(version.metadata["window"]),
+        view=str(version.metadata["feature_view"]),
+    )
 
 
 def make_engine(
@@ -98,7 +125,7 @@ def _follow_here(
 ) -> Counts:
     timeframe, engine = Timeframe.parse(options.timeframe), options.engine()
     with closing(open_online_store(settings.online_store_database_url)) as store:
-        view = FeatureView(_venue(options.source, clock), timeframe, engine.features).name
+        view = options.view or FeatureView(_venue(options.source, clock), timeframe, engine.features).name
         sinks: list[Sink] = [
             VectorSink(store, view, engine.schema_hash, clock, every_ns=_WRITE_EVERY_NS),
             WindowSink(store, view, engine.schema_hash, timeframe, options.window),

@@ -18,7 +18,14 @@ from ratchet.features.pictures import feature_picture, overview_picture
 from ratchet.features.sets import CATALOGUE, DEFINITIONS, FeatureSet
 from ratchet.market import Timeframe
 from ratchet.registry.factory import open_registry
-from ratchet.rollout.live_features import features_of, find_live, live_candles, request_of, training_rows
+from ratchet.rollout.live_features import (
+    features_of,
+    find_live,
+    live_candles,
+    recorded_for,
+    request_of,
+    training_rows,
+)
 from ratchet.settings import Settings
 
 _FRESH_BARS = 3
@@ -27,11 +34,15 @@ _FRESH_BARS = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examined:
-    """A live model's features now, beside its training: `values` float32 (row, feature) at `ts_ns` int64 (row,)."""
+    """A live model's features now, beside its training.
+
+    `health` is of all symbols; `values` float32 (row, feature) at `ts_ns` int64 (row,) are those of one, for pictures.
+    """
 
     model: str
     baseline: FeatureBaseline
     health: FeatureHealth
+    symbol: str
     ts_ns: NDArray[np.int64]
     values: NDArray[np.float32]
 
@@ -45,8 +56,8 @@ def usage(settings: Settings, clock: Clock) -> UsageReport:
     return report_usage(CATALOGUE, schemas, uses)
 
 
-def examine(settings: Settings, clock: Clock, model: str | None, *, n_bars: int) -> Examined:
-    """Compute the newest `n_bars` of each symbol of a live model and compare them with its training.
+def examine(settings: Settings, clock: Clock, model: str | None, *, n_bars: int, symbol: str | None = None) -> Examined:
+    """Compute the newest `n_bars` of each symbol of a live model, or of one, and compare them with its training.
 
     Raises:
         NotFoundError, InputError: no model, or no bars of it.
@@ -57,8 +68,13 @@ def examine(settings: Settings, clock: Clock, model: str | None, *, n_bars: int)
     features, timeframe = features_of(version), Timeframe.parse(request_of(version).timeframe)
     training = training_rows(settings, version)
     baseline = describe_features(training.values, training.names)
-    computed = feature_rows(live_candles(settings, clock, version), features, timeframe=timeframe)
-    newest = [(bars.ts_ns[-n_bars:] + timeframe.ns, values[-n_bars:]) for bars, values in computed]
+    candles = live_candles(settings, clock, version)
+    market = recorded_for(settings, request_of(version), features, candles)
+    computed = feature_rows(candles, features, timeframe=timeframe, market=market)
+    wanted = [(bars, values) for bars, values in computed if symbol in {None, bars.symbol}]
+    if not wanted:
+        raise InputError(f"{version.name} {version.version} has no symbol {symbol}; see `ratchet registry show`")
+    newest = [(bars.ts_ns[-n_bars:] + timeframe.ns, values[-n_bars:]) for bars, values in wanted]
     ts_ns, values = (np.concatenate(parts) for parts in zip(*newest, strict=True))
     order = np.argsort(ts_ns, kind="stable")
     health = check_features(
@@ -68,7 +84,7 @@ def examine(settings: Settings, clock: Clock, model: str | None, *, n_bars: int)
         now_ns=clock.now_ns(),
         ttl_ns=_FRESH_BARS * timeframe.ns,
     )
-    return Examined(f"{version.name} {version.version}", baseline, health, ts_ns[order], values[order])
+    return Examined(f"{version.name} {version.version}", baseline, health, wanted[0][0].symbol, *newest[0])
 
 
 def draw_feature(settings: Settings, clock: Clock, name: str, model: str | None, path: Path) -> None:
@@ -103,5 +119,5 @@ def draw_all(examined: Examined, folder: Path) -> int:
 
 def _picture(examined: Examined, column: int) -> bytes:
     profile, condition = examined.baseline.features[column], examined.health.features[column]
-    title = f"{profile.name} of {examined.model}"
+    title = f"{profile.name} of {examined.symbol}, {examined.model}"
     return feature_picture(profile, condition, examined.ts_ns, examined.values[:, column], title=title)

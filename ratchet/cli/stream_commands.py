@@ -1,4 +1,4 @@
-"""`ratchet features stream|publish|work|rows`: features in real time, in this process or over a bus."""
+"""`ratchet features stream|publish|work|replay|rows`: features in real time, in this process or over a bus."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Console
 
 from ratchet.cli.output import print_json, stdout_console
 from ratchet.clock import SystemClock
+from ratchet.errors import InputError
 from ratchet.settings import load_settings
 
 app = typer.Typer()
@@ -35,7 +36,10 @@ _ERR = Console(stderr=True, highlight=False)
 
 @app.command()
 def stream(
-    symbols: SymbolsOption,
+    symbols: Annotated[str, typer.Option(help="Comma separated, for example BTC/USDT,ETH/USDT.")] = "",
+    model: Annotated[
+        str | None, typer.Option(help="Keep this model's windows current instead: venue, symbols and set are its own.")
+    ] = None,
     source: Annotated[str, typer.Option(help="A venue, for example binance:// or okx://?market=swap.")] = "binance://",
     timeframe: TimeframeOption = "1m",
     name: SetOption = "core",
@@ -49,14 +53,19 @@ def stream(
     as_json: JsonOption = False,
 ) -> None:
     """Follow a venue: record it, compute its features as it trades, keep the newest in the online store."""
-    from ratchet.cli.feature_streams import LiveOptions, follow  # noqa: PLC0415
+    from ratchet.cli.feature_streams import LiveOptions, follow, options_for  # noqa: PLC0415
     from ratchet.cli.feature_tables import render_stream  # noqa: PLC0415
 
+    settings = load_settings()
     options = LiveOptions(source, _symbols(symbols), timeframe, name, every_event, lateness_ms, window)
-    target = f"publishing to {bus}" if bus else f"computing the set {name}"
-    _ERR.print(f"following {symbols} on {source}, {target}", soft_wrap=True)
+    if model is not None:
+        options = options_for(settings, SystemClock(), model)
+    if not options.symbols:
+        raise InputError("no symbols to follow; name them with --symbols BTC/USDT,ETH/USDT, or a --model")
+    target = f"publishing to {bus}" if bus else f"computing the set {options.set_name}"
+    _ERR.print(f"following {', '.join(options.symbols)} on {options.source}, {target}", soft_wrap=True)
     counts = follow(
-        load_settings(), options, SystemClock(), time.monotonic_ns, bus=bus, prefix=prefix, n_partitions=partitions,
+        settings, options, SystemClock(), time.monotonic_ns, bus=bus, prefix=prefix, n_partitions=partitions,
         seconds=seconds,
     )  # fmt: skip
     print_json(counts) if as_json else render_stream(_OUT, counts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -18,6 +18,9 @@ from ratchet.evaluation.turn import RetrainRequest
 from ratchet.exchanges.factory import open_exchange
 from ratchet.features.panel import Panel, PanelRef, load_panel
 from ratchet.features.sets import FeatureSet
+from ratchet.features.streaming.events import FeatureEvent
+from ratchet.features.streaming.recorded import recorded_market
+from ratchet.market import Timeframe
 from ratchet.registry.base import ModelVersion
 from ratchet.registry.factory import open_registry
 from ratchet.settings import Settings
@@ -94,6 +97,22 @@ def live_candles(settings: Settings, clock: Clock, version: ModelVersion) -> pd.
     if candles.empty:
         raise InputError(f"the history has no {request.timeframe} bar of {venue}; `ratchet data collect` fetches them")
     return candles
+
+
+def recorded_for(
+    settings: Settings, request: RetrainRequest, features: FeatureSet, candles: pd.DataFrame
+) -> Iterator[FeatureEvent]:
+    """Yield the books and trades recorded of a venue in the time of the candles, where the features need them.
+
+    Raises:
+        ArtifactError: a recording was altered.
+    """
+    if features.sources <= {"bars", "universe"} or not request.is_live:
+        return
+    start_ns, end_ns = int(candles["ts_event_ns"].min()), int(candles["ts_event_ns"].max())
+    symbols = sorted(map(str, candles["symbol"].unique()))
+    end_ns += Timeframe.parse(request.timeframe).ns
+    yield from recorded_market(settings.recordings_root, request.market, symbols, start_ns, end_ns)
 
 
 def symbols_of(version: ModelVersion) -> Sequence[str]:

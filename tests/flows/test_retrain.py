@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from flows.collect import collect
+from flows.features import features
 from flows.retrain import retrain
 from ratchet.errors import BusyError
 from ratchet.evaluation.predictions import concatenate, predictions_of
@@ -26,7 +27,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_deployments_pass_parameters_that_the_flow_has() -> None:
     """Every schedule and trigger of prefect.yaml names parameters of the flow it starts."""
-    flows: dict[str, Any] = {"flows.retrain.retrain": retrain, "flows.collect.collect": collect}
+    flows: dict[str, Any] = {
+        "flows.retrain.retrain": retrain,
+        "flows.collect.collect": collect,
+        "flows.features.features": features,
+    }
     for deployment in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]:
         known = set(inspect.signature(flows[deployment["entrypoint"]].fn).parameters)
         for start in [*deployment.get("schedules", []), *deployment.get("triggers", []), deployment]:

@@ -138,6 +138,8 @@ def configuration(checkpoint_ms: int) -> Configuration:
     settings.set_string("python.pythonpath", ":".join(folders))
     settings.set_string("python.executable", sys.executable)
     settings.set_string("execution.checkpointing.interval", f"{checkpoint_ms} ms")
+    settings.set_string("restart-strategy.type", "fixed-delay")  # without it, a job that always fails never ends
+    settings.set_string("restart-strategy.fixed-delay.attempts", "3")
     return settings
 
 

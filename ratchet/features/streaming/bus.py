@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from ratchet.clock import Clock
 from ratchet.errors import ConfigurationError
@@ -62,7 +63,7 @@ def open_publisher(url: str, prefix: str, n_partitions: int) -> Publisher:
     from ratchet.features.streaming.kafka.publisher import KafkaPublisher  # noqa: PLC0415
 
     _require_kafka(url)
-    return KafkaPublisher(parse_kafka_url(url).bootstrap, prefix)
+    return KafkaPublisher(parse_kafka_url(url).bootstrap, _kafka_prefix(url, prefix))
 
 
 def count_partitions(url: str, prefix: str) -> int:
@@ -135,7 +136,9 @@ def work(
     _require_kafka(url)
     saved = SqliteCheckpointStore(checkpoints)
     bootstrap = parse_kafka_url(url).bootstrap
-    with KafkaWorker(bootstrap, prefix, view, make_engine, saved, clock=clock, store=store) as consumer:
+    with KafkaWorker(
+        bootstrap, _kafka_prefix(url, prefix), view, make_engine, saved, clock=clock, store=store
+    ) as consumer:
         consumer.run(until)
         return consumer.metrics
 
@@ -155,7 +158,12 @@ def stored_rows(url: str, prefix: str, view: str) -> Iterator[FeatureRow]:
     from ratchet.features.streaming.kafka.reader import read_rows as read_kafka  # noqa: PLC0415
 
     _require_kafka(url)
-    return iter(read_kafka(parse_kafka_url(url).bootstrap, prefix, view))
+    return iter(read_kafka(parse_kafka_url(url).bootstrap, _kafka_prefix(url, prefix), view))
+
+
+def _kafka_prefix(url: str, prefix: str) -> str:
+    """Return the prefix that the URL names as its path, or else `prefix`."""
+    return urlsplit(url).path.strip("/") or prefix
 
 
 def _require_kafka(url: str) -> None:

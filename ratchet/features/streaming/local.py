@@ -19,13 +19,15 @@ class LocalHost:
     """Drives an engine with the events of one process.
 
     Events that can never be used are set aside in `poison` (the last thousand, with the reason); the stream goes on.
-    There is no queue: who calls `take` waits for it.
+    There is no queue: who calls `take` waits for it. Latency counts events that arrived since the host was made, not
+    the history that it was warmed up with.
     """
 
     def __init__(self, engine: Engine, sinks: Sequence[Sink], clock: Clock) -> None:
         self.metrics = StreamMetrics()
         self.poison: deque[tuple[FeatureEvent, str]] = deque(maxlen=_KEPT_POISON)
         self._engine, self._sinks, self._clock = engine, tuple(sinks), clock
+        self._since_ns = clock.now_ns()
 
     def take(self, event: FeatureEvent) -> list[FeatureRow]:
         """Take an event; return the rows that it caused, after every sink has them."""
@@ -38,7 +40,8 @@ class LocalHost:
             return []
         if rows:
             self._hand_on(rows)
-            self.metrics.observe_stored(event.known_ns, self._clock.now_ns())
+            if event.known_ns >= self._since_ns:
+                self.metrics.observe_stored(event.known_ns, self._clock.now_ns())
         return rows
 
     def run(self, events: Iterable[FeatureEvent]) -> list[FeatureRow]:
