@@ -40,6 +40,9 @@ def list_(
     from ratchet.cli.feature_usage import usage  # noqa: PLC0415
     from ratchet.features.sets import FeatureSet  # noqa: PLC0415
 
+    families = sorted({item.family for item in FeatureSet.named(name).definitions})
+    if family not in {None, *families}:
+        raise InputError(f"the set {name!r} has no family {family!r}; it has {', '.join(families)}")
     report = usage(load_settings(), SystemClock())
     used_by = {item.name: item.used_by for item in report.features if item.used_by}
     shown = [
@@ -68,14 +71,14 @@ def show(
     if name not in CATALOGUE:
         raise NotFoundError(f"no feature is called {name!r}; `ratchet features list` names them")
     settings, clock = load_settings(), SystemClock()
+    if picture is not None:
+        draw_feature(settings, clock, name, model, picture)
+        _ERR.print(f"drawn: {picture}", soft_wrap=True)
     used_by = {item.name: item.used_by for item in usage(settings, clock).features}[name]
     if as_json:
         print_json({**_described(CATALOGUE[name]), "used_by": list(used_by)})
     else:
         render_feature(_OUT, CATALOGUE[name], used_by)
-    if picture is not None:
-        draw_feature(settings, clock, name, model, picture)
-        _ERR.print(f"drawn: {picture}", soft_wrap=True)
 
 
 @app.command()
@@ -114,6 +117,7 @@ def audit(
 ) -> None:
     """Compute the features again that answers were given on, and compare. Exit 1 where they differ."""
     from ratchet.cli.feature_render import render_skew  # noqa: PLC0415
+    from ratchet.data.atomic import write_bytes  # noqa: PLC0415
     from ratchet.rollout.skew import audit_live_model  # noqa: PLC0415
 
     with _ERR.status("computing features"):
@@ -123,7 +127,7 @@ def audit(
     else:
         render_skew(_OUT, found.report, n_lost=found.n_lost)
     if report is not None:
-        report.write_text(found.report.to_markdown())
+        write_bytes(report, found.report.to_markdown().encode())
     if found.report.alarm:
         raise typer.Exit(1)
 
@@ -136,6 +140,9 @@ def build(
     name: SetOption = "base",
     start: Annotated[str | None, typer.Option(help="First bar; the warm-up begins here. Default: all.")] = None,
     end: Annotated[str | None, typer.Option(help="Where the last bar closes; default: now.")] = None,
+    view_name: Annotated[
+        str | None, typer.Option("--view", help="Name of the table; default: of venue, timeframe and set.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compute features over stored candles, books and trades, and keep them as a versioned table."""
@@ -147,7 +154,7 @@ def build(
     from ratchet.market import Timeframe, parse_symbol  # noqa: PLC0415
 
     settings, clock = load_settings(), SystemClock()
-    view = FeatureView(venue, Timeframe.parse(timeframe), FeatureSet.named(name))
+    view = FeatureView(venue, Timeframe.parse(timeframe), FeatureSet.named(name), view_name)
     names = [parse_symbol(symbol) for symbol in symbols.split(",")]
     span = Span(_time("start", start, 0), _time("end", end, clock.now_ns()))
     with (

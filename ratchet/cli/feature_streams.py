@@ -13,7 +13,7 @@ from typing import Any
 
 from ratchet.clock import NS_PER_S, Clock
 from ratchet.data.history import CandleHistory, SeriesKey, venue_name
-from ratchet.errors import ConfigurationError, InputError
+from ratchet.errors import ConfigurationError, InputError, NotFoundError
 from ratchet.exchanges.factory import open_exchange
 from ratchet.exchanges.feeds import open_stream
 from ratchet.features.bars import Bars
@@ -26,6 +26,7 @@ from ratchet.features.streaming.engine import FeatureEngine
 from ratchet.features.streaming.events import EventKind, FeatureEvent, FeatureRow, digest_rows
 from ratchet.features.streaming.live import stream_features
 from ratchet.features.streaming.local import LocalHost
+from ratchet.features.streaming.metrics_file import MetricsFile
 from ratchet.features.streaming.recorded import recorded_market
 from ratchet.features.streaming.sinks import Sink, VectorSink, WindowSink
 from ratchet.features.views import FeatureView, materialize
@@ -132,10 +133,16 @@ def _follow_here(
         ]
         host = LocalHost(engine, sinks, clock)
 
+        report = MetricsFile(settings.root / "run" / f"features-{view}.prom", clock)
+
         def take(event: FeatureEvent) -> None:
             host.take(event)
 
-        asyncio.run(_follow(settings, options, clock, monotonic_ns, seconds, take, host.flush))
+        def tick() -> None:
+            host.flush()
+            report(host.metrics)
+
+        asyncio.run(_follow(settings, options, clock, monotonic_ns, seconds, take, tick))
         host.flush()
     return {"view": view, **host.counts()}
 
@@ -218,6 +225,7 @@ def work_on(
     set_name: str,
     every_event: bool,
     lateness_ms: float,
+    share: tuple[int, int],
     seconds: float | None,
 ) -> Counts:
     """Work on a bus until the time is up or a signal comes."""
@@ -239,7 +247,9 @@ def work_on(
             view,
             lambda: make_engine(set_name, timeframe, symbols, every_event, lateness_ms),
             store=store,
+            share=share,
             checkpoints=settings.features_root / "stream.sqlite",
+            report=MetricsFile(settings.root / "run" / f"features-{view}.prom", clock),
             clock=clock,
             until=lambda: stopped.is_set() or (deadline_ns is not None and clock.now_ns() >= deadline_ns),
         )
@@ -253,6 +263,8 @@ def read_stored(
     features = FeatureSet.named(set_name)
     view = FeatureView(venue, Timeframe.parse(timeframe), features)
     found = list(stored_rows(bus, prefix, view.name))
+    if not found:
+        raise NotFoundError(f"{bus}: no rows of {view.name} below {prefix}; start `ratchet features work` first")
     counts = {"view": view.name, "rows": len(found), "digest": digest_rows(found)}
     by_symbol: dict[str, list[FeatureRow]] = {}
     for row in found:

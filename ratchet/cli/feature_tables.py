@@ -83,11 +83,11 @@ def _request(store: OfflineStore, text: str, ttl_ns: int | None) -> ViewRequest:
 def _read_spine(path: Path) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        if "ts_ns" not in frame and "time" in frame:
+            times = pd.to_datetime(frame["time"], utc=True, format="ISO8601")
+            frame = frame.assign(ts_ns=times.astype("datetime64[ns, UTC]").astype("int64"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
-    if "ts_ns" not in frame and "time" in frame:
-        times = pd.to_datetime(frame["time"], utc=True, format="ISO8601")
-        frame = frame.assign(ts_ns=times.astype("datetime64[ns, UTC]").astype("int64"))
     if not {"symbol", "ts_ns"} <= set(frame.columns):
         raise InputError(f"{path}: needs the columns symbol and ts_ns (ns UTC) or time (ISO 8601)")
     return frame.assign(symbol=[parse_symbol(str(symbol)) for symbol in frame["symbol"]])
@@ -100,4 +100,4 @@ def _write(path: Path, frame: pd.DataFrame) -> None:
         else:
             frame.to_csv(path, index=False)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+        raise InputError(f"{path}: cannot be written ({error})") from error

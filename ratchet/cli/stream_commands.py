@@ -18,7 +18,7 @@ app = typer.Typer()
 SymbolsOption = Annotated[str, typer.Option(help="Comma separated, for example BTC/USDT,ETH/USDT.")]
 SetOption = Annotated[str, typer.Option("--set", help="Feature set: base, graph, core, full, alpha158 or alpha360.")]
 TimeframeOption = Annotated[str, typer.Option(help="Length of one bar.")]
-SecondsOption = Annotated[float | None, typer.Option(min=0.1, help="How long; default: until Ctrl-C.")]
+SecondsOption = Annotated[float | None, typer.Option(min=0.1, max=1e8, help="How long; default: until Ctrl-C.")]
 EveryEventOption = Annotated[
     bool, typer.Option("--every-event", help="A row for each book and trade event, not only for each bar.")
 ]
@@ -98,16 +98,20 @@ def work(
     every_event: EveryEventOption = False,
     lateness_ms: LatenessOption = 0.0,
     prefix: PrefixOption = "ratchet",
+    share: Annotated[
+        str, typer.Option(help="Redis: which share of the partitions is this worker's, for example 2/3.")
+    ] = "1/1",
     seconds: SecondsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute the features of a bus. Start as many as you like: they share its partitions and replace each other."""
+    """Compute the features of a bus. Several workers replace each other; Kafka divides partitions, Redis by --share."""
     from ratchet.cli.feature_streams import work_on  # noqa: PLC0415
     from ratchet.cli.feature_tables import render_stream  # noqa: PLC0415
 
     counts = work_on(
         load_settings(), SystemClock(), bus=bus, prefix=prefix, venue=venue, symbols=_symbols(symbols),
-        timeframe=timeframe, set_name=name, every_event=every_event, lateness_ms=lateness_ms, seconds=seconds,
+        timeframe=timeframe, set_name=name, every_event=every_event, lateness_ms=lateness_ms, share=_share(share),
+        seconds=seconds,
     )  # fmt: skip
     print_json(counts) if as_json else render_stream(_OUT, counts)
 
@@ -157,3 +161,10 @@ def _symbols(text: str) -> tuple[str, ...]:
     from ratchet.market import parse_symbol  # noqa: PLC0415
 
     return tuple(dict.fromkeys(parse_symbol(part) for part in text.split(",") if part.strip()))
+
+
+def _share(text: str) -> tuple[int, int]:
+    place, _, of = text.partition("/")
+    if not (place.isdecimal() and of.isdecimal() and 1 <= int(place) <= int(of)):
+        raise InputError(f"share {text!r} is not PLACE/NUMBER, for example 1/3, 2/3 and 3/3 for three workers")
+    return int(place), int(of)

@@ -15,7 +15,7 @@ from ratchet.features.kernel.program import bar_capacity, compile_program
 from ratchet.features.kernel.state import new_state
 from ratchet.features.kernel.step import step
 from ratchet.features.sets import FeatureSet
-from ratchet.features.streaming.checks import refuse_unusable
+from ratchet.features.streaming.checks import problem_of
 from ratchet.features.streaming.events import EventKind, FeatureEvent, FeatureRow
 from ratchet.features.streaming.ordering import EventOrder
 from ratchet.features.streaming.universe import Universe
@@ -110,15 +110,14 @@ def merged(bars: EventTable, market: EventTable) -> EventTable:
 def ordered_tables(events: Iterable[FeatureEvent], *, lateness_ns: int = 0) -> list[EventTable]:
     """Order the events of each symbol as the engine does, and return them by symbol, sorted.
 
-    `events` come in the order of arrival, of all symbols together. What is late or repeated is left out.
-
-    Raises:
-        InputError: an event that can never be used.
+    `events` come in the order of arrival, of all symbols together. What is late, repeated or can never be used is left
+    out, as hosts set it aside.
     """
     orders: dict[str, EventOrder] = {}
     ordered: dict[str, list[FeatureEvent]] = {}
     for event in events:
-        refuse_unusable(event)
+        if problem_of(event):
+            continue
         order = orders.setdefault(event.symbol, EventOrder(lateness_ns))
         ordered.setdefault(event.symbol, []).extend(order.take(event))
     for symbol, order in orders.items():
@@ -225,7 +224,9 @@ def _relate(universe: Universe, rows: Iterable[RowTable], tables: Iterable[Event
         times = table.times[is_bar, 0].tolist()
         closes.update(((table.symbol, ts_ns), price) for ts_ns, price in zip(times, prices.tolist(), strict=True))
     released: dict[str, list[FeatureRow]] = {}
-    waiting = sorted((row for part in rows for row in part.rows()), key=lambda row: (row.ts_event_ns, row.symbol))
+    waiting = sorted(
+        (row for part in rows for row in part.rows()), key=lambda row: (row.known_ns, row.ts_event_ns, row.symbol)
+    )
     for row in waiting:
         for complete in universe.take(row, closes[row.symbol, row.ts_event_ns]):
             released.setdefault(complete.symbol, []).append(complete)

@@ -16,14 +16,18 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from ratchet.clock import NS_PER_S
 from ratchet.data.atomic import fsync_folder, write_bytes, write_json
 from ratchet.errors import ArtifactError, InputError
 from ratchet.features.bars import Bars, BoolArray, FloatArray, IntArray, run_length, split_by_symbol
-from ratchet.features.history import bar_features, bar_table, merged, ordered_tables, replay
+from ratchet.features.history import RowTable, bar_features, bar_table, merged, ordered_tables, replay
 from ratchet.features.labels import Labels, label_bars
 from ratchet.features.sets import FeatureSet
 from ratchet.features.streaming.events import FeatureEvent
 from ratchet.market.symbols import Timeframe
+
+_ALLOWED_DELAY_NS = 5 * NS_PER_S
+"""A book or trade of before a bar's close may arrive this much after it and still count for the decision there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -296,7 +300,14 @@ def _feature_rows(
     tables = [bar_table(bars) for bars in histories]
     known = {table.symbol: table for table in ordered_tables(event for event in market if event.symbol in symbols)}
     tables = [merged(table, known[table.symbol]) if table.symbol in known else table for table in tables]
-    return [table.values for table in replay(features, timeframe, tables, universe=symbols)]
+    return [_in_time(table) for table in replay(features, timeframe, tables, universe=symbols)]
+
+
+def _in_time(table: RowTable) -> NDArray[np.float32]:
+    """Leave out rows that rest on something which arrived too late for the decision at their bar's close."""
+    values = table.values.copy()
+    values[table.times[:, 1] - table.times[:, 0] > _ALLOWED_DELAY_NS] = np.nan
+    return values
 
 
 def _require_sources(histories: list[Bars], rows: list[NDArray[np.float32]], features: FeatureSet) -> None:

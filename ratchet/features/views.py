@@ -29,11 +29,12 @@ class FeatureView:
     venue: str
     timeframe: Timeframe
     features: FeatureSet
+    own_name: str | None = None
 
     @property
     def name(self) -> str:
-        """Name in the stores; versions of it are told apart by the schema hash."""
-        return f"{self.venue}-{self.timeframe.text}-{self.features.name}"
+        """Name in the stores, by default of venue, timeframe and set; the schema hash tells versions of it apart."""
+        return self.own_name or f"{self.venue}-{self.timeframe.text}-{self.features.name}"
 
     @property
     def version(self) -> str:
@@ -75,7 +76,14 @@ def materialize(
     """Add rows to the offline store; rows that are there already change nothing.
 
     Raises:
-        InputError, ArtifactError, BusyError, UnavailableError: as `OfflineStore.write`.
+        InputError: rows are there with other values, as recursive features have where they begin elsewhere and graph
+            features where they relate to other symbols.
+        ArtifactError, BusyError, UnavailableError: as `OfflineStore.write`.
     """
     lineage = {"made_by": made_by, "symbols": ",".join(symbols), "venue": view.venue}
-    return store.write(view.name, view.version, rows, timeframe=view.timeframe.text, lineage=lineage)
+    try:
+        return store.write(view.name, view.version, rows, timeframe=view.timeframe.text, lineage=lineage)
+    except InputError as error:
+        raise InputError(
+            f"{error}; another start or other symbols make another table: give it a name with --view"
+        ) from error

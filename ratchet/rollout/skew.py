@@ -10,7 +10,7 @@ from ratchet.features.audit.recomputing import recomputer
 from ratchet.features.audit.served_log import ServedLog
 from ratchet.features.audit.skew import SkewReport, audit_served
 from ratchet.market import Timeframe
-from ratchet.rollout.live_features import features_of, find_live, live_candles, request_of
+from ratchet.rollout.live_features import features_of, find_live, live_candles, recorded_for, request_of
 from ratchet.settings import Settings
 
 
@@ -27,8 +27,7 @@ def audit_live_model(settings: Settings, clock: Clock, model: str | None = None)
     """Compare the vectors that the model server logged with the features of the candle history.
 
     Raises:
-        NotFoundError, InputError: no model is live, several are, its candles are not in the history, or its features
-            need more than candles.
+        NotFoundError, InputError: no model is live, several are, or its candles are not in the history.
         ConfigurationError: its features are computed differently by this release.
     """
     version = find_live(settings, clock, model)
@@ -36,5 +35,7 @@ def audit_live_model(settings: Settings, clock: Clock, model: str | None = None)
     with closing(ServedLog(settings.served_log_path, read_only=True)) as log:
         served, n_lost = log.read(schema_hash=features.schema_hash), log.n_lost()
     own = [vector for vector in served if vector.model == version.name]
-    recompute = recomputer(live_candles(settings, clock, version), features, timeframe)
+    candles = live_candles(settings, clock, version)
+    market = recorded_for(settings, request_of(version), features, candles)
+    recompute = recomputer(candles, features, timeframe, market)
     return LiveAudit(f"{version.name} {version.version}", audit_served(own, recompute, features.names), n_lost)

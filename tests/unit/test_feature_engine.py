@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -125,10 +127,10 @@ def test_a_lost_book_makes_its_features_missing_until_it_is_back() -> None:
     before = engine.apply(books[0])[0]
     spread = CORE.names.index("spread_bps")
     assert np.isfinite(before.values[spread])
-    lost = FeatureEvent(EventKind.BOOK_LOST, "binance", "BTC/USDT", books[0].ts_event_ns + 1, 0, 0, np.empty(0))
+    lost = FeatureEvent(EventKind.BOOK_LOST, "binance", "BTC/USDT", books[0].ts_event_ns + 1, START_NS, 0, np.empty(0))
     assert engine.apply(lost) == []
     trade = FeatureEvent(
-        EventKind.TRADE, "binance", "BTC/USDT", books[0].ts_event_ns + 2, 0, 1, np.array([100.0, 1.0, 1.0])
+        EventKind.TRADE, "binance", "BTC/USDT", books[0].ts_event_ns + 2, START_NS, 1, np.array([100.0, 1.0, 1.0])
     )
     assert np.isnan(engine.apply(trade)[0].values[spread])
     assert np.isfinite(engine.apply(books[1])[0].values[spread])
@@ -203,3 +205,57 @@ def test_a_symbol_that_falls_behind_is_left_out_and_the_others_go_on() -> None:
     assert engine.apply(alone[0]) == []
     released = engine.apply(alone[1])
     assert [(row.symbol, row.ts_event_ns) for row in released] == [("BTC/USDT", alone[0].ts_event_ns)]
+
+
+def test_rows_after_a_bar_that_came_late_are_known_as_late_as_it() -> None:
+    bars = history_bars("BTC/USDT", seed=5, n_bars=40)
+    corrected = bars[30]
+    late_ns = corrected.ts_event_ns + 5 * MINUTE_NS
+    bars[30] = replace(corrected, known_ns=late_ns)
+    rows = _stream(_engine(every_event=False), bars)
+    assert [row.known_ns for row in rows[29:37]] == [
+        max(row.ts_event_ns, late_ns) if row.ts_event_ns >= corrected.ts_event_ns else row.ts_event_ns
+        for row in rows[29:37]
+    ]
+
+
+def test_after_a_loss_the_venues_numbers_may_begin_again() -> None:
+    events = [event for event in random_events(("BTC/USDT",), seed=13) if event.kind is EventKind.BOOK]
+    lost_ns = events[20].ts_event_ns
+    lost = FeatureEvent(EventKind.BOOK_LOST, "binance", "BTC/USDT", lost_ns, lost_ns, 0, np.empty(0))
+    again = [replace(event, sequence=n + 1) for n, event in enumerate(events[21:])]
+    engine = _engine()
+    rows = _stream(engine, [*events[:20], lost, *again])
+    assert engine.counts()["duplicates"] == 0
+    assert len(rows) == 20 + len(again)
+    unannounced = _engine()
+    _stream(unannounced, [*events[:20], *again])
+    assert unannounced.counts()["duplicates"] == sum(event.sequence <= events[19].sequence for event in again) > 0
+
+
+def test_an_event_from_far_in_the_future_does_not_stop_a_symbol() -> None:
+    events = random_events(("BTC/USDT",), seed=14, n_minutes=1)
+    wrong = replace(events[5], ts_event_ns=events[5].ts_event_ns + 3 * 86_400_000_000_000)
+    engine = _engine()
+    with pytest.raises(InputError, match="ahead of its arrival"):
+        engine.apply(wrong)
+    assert digest_rows(_stream(engine, events)) == digest_rows(_stream(_engine(), events))
+
+
+def test_numbers_too_large_for_a_row_are_missing_and_stop_nothing() -> None:
+    engine = _engine()
+    events = random_events(("BTC/USDT",), seed=15, n_minutes=1)
+    huge = replace(
+        next(event for event in events if event.kind is EventKind.TRADE),
+        values=np.array([1e300, 1e300, 1.0]),
+        sequence=1,
+    )
+    rows = _stream(engine, [huge, *events])
+    assert not np.isinf(np.stack([row.values for row in rows])).any()
+
+
+def test_history_leaves_out_what_a_stream_sets_aside() -> None:
+    events = random_events(("BTC/USDT",), seed=16)
+    bad = replace(next(event for event in events if event.kind is EventKind.TRADE), values=np.array([-1.0, 1.0, 1.0]))
+    (table,) = replay(CORE, MINUTE, ordered_tables([bad, *events]), every_event=True)
+    assert digest_rows(table.rows()) == digest_rows(_stream(_engine(), events))

@@ -417,7 +417,7 @@ def test_a_missing_engine_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     store = OfflineStore(tmp_path)
     monkeypatch.setitem(sys.modules, "duckdb", None)
     _write(store, _batch())
-    with pytest.raises(ConfigurationError, match=r"pip install ratchet\[features\]"):
+    with pytest.raises(ConfigurationError, match=r"pip install duckdb"):
         store.read("candles", OLD)
 
 

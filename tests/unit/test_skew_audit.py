@@ -16,7 +16,6 @@ from ratchet.errors import InputError
 from ratchet.features.audit.recomputing import recomputer
 from ratchet.features.audit.served_log import ServedVector
 from ratchet.features.audit.skew import Recompute, Share, SkewReport, audit_served
-from ratchet.features.catalogue.book import BOOK_FEATURES
 from ratchet.features.panel import latest_windows
 from ratchet.features.sets import FeatureSet
 from tests.candle_paths import HOUR, START_NS, random_candles, recorded_candles
@@ -130,10 +129,14 @@ def test_what_history_does_not_reach_is_no_match(candles: pd.DataFrame, served: 
     assert (report.verdict, report.alarm, report.windows.total) == ("nothing compared", False, 0)
 
 
-def test_features_that_need_more_than_candles_are_refused(candles: pd.DataFrame) -> None:
-    """Candles prove nothing about book features."""
-    with pytest.raises(InputError, match="needs book; candles alone"):
-        recomputer(candles, FeatureSet("book", BOOK_FEATURES), HOUR)
+def test_features_whose_source_was_not_recorded_are_missing_on_both_sides(candles: pd.DataFrame) -> None:
+    """A set with books can be audited; without a recording its book features are missing, served and recomputed."""
+    core = FeatureSet.named("core")
+    found = recomputer(candles, core, HOUR)("view", "BTC/USDT", int(candles["ts_event_ns"].max()))
+    assert found is not None
+    book = [item.source == "book" for item in core.definitions]
+    assert np.isnan(found[book]).all()
+    assert np.isfinite(found[[item.source == "bars" for item in core.definitions]]).all()
 
 
 def test_recorded_candles_have_no_skew() -> None:

@@ -55,8 +55,8 @@ class Features(KeyedProcessFunction):
     The truth is the state in Flink, written after every event, so that a checkpoint of Flink is one of the engine. The
     engines of the symbols last seen are kept beside it; any other continues from the state.
 
-    Engines run in a thread that Python started. In a thread of Flink's, compiled code waits for ever: to release an
-    array it asks for the interpreter's lock, which Python does not know that thread to hold already.
+    Engines run in a thread that Python started. In a thread of Flink's the compiled kernel never returned (Flink 2.3.0,
+    numba 0.68.1), presumably waiting for the interpreter's lock, which that thread holds already.
     """
 
     def __init__(self, computation: Computation, max_engines: int) -> None:

@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ratchet.errors import InputError
 from ratchet.features.audit.skew import Recompute
-from ratchet.features.bars import Bars, split_by_symbol
-from ratchet.features.history import bar_features
+from ratchet.features.bars import Bars
+from ratchet.features.panel import feature_rows
 from ratchet.features.sets import FeatureSet
+from ratchet.features.streaming.events import FeatureEvent
 from ratchet.market.symbols import Timeframe
 
 
-def recomputer(candles: pd.DataFrame, feature_set: FeatureSet, timeframe: Timeframe) -> Recompute:
-    """Return a function that looks features up in tables computed from `candles`, one table per symbol when needed.
+def recomputer(
+    candles: pd.DataFrame, feature_set: FeatureSet, timeframe: Timeframe, market: Iterable[FeatureEvent] = ()
+) -> Recompute:
+    """Return a function that looks features up in tables computed from `candles` and recorded `market` events.
 
-    `candles` are those of an immutable dataset, and begin with the same bar as the history that the windows were
-    written from: recursive features remember where they started. A bar that is not among them, or that lies in the
+    `candles` are those of an immutable dataset or history, and begin with the same bar as the history that the windows
+    were written from: recursive features remember where they started. A bar that is not among them, or that lies in the
     warm-up, is not known.
 
     Raises:
-        InputError: candles that cannot be used, or a set that needs more than candles.
+        InputError: candles that cannot be used.
     """
-    others = sorted(feature_set.sources - {"bars"})
-    if others:
-        raise InputError(f"feature set {feature_set.name!r} needs {', '.join(others)}; candles alone cannot prove it")
-    histories = {bars.symbol: bars for bars in split_by_symbol(candles, timeframe)}
-    tables: dict[str, NDArray[np.float32]] = {}
+    tables = {
+        bars.symbol: (bars, rows)
+        for bars, rows in feature_rows(candles, feature_set, timeframe=timeframe, market=market)
+    }
 
     def recompute(_view: str, symbol: str, ts_event_ns: int) -> NDArray[np.float32] | None:
-        bars = histories.get(symbol)
-        row = None if bars is None else _row_of(bars, ts_event_ns)
-        if bars is None or row is None or row < feature_set.warmup_bars:
-            return None
         if symbol not in tables:
-            tables[symbol] = bar_features(feature_set, bars)
-        values: NDArray[np.float32] = tables[symbol][row]
+            return None
+        bars, rows = tables[symbol]
+        row = _row_of(bars, ts_event_ns)
+        if row is None or row < feature_set.warmup_bars:
+            return None
+        values: NDArray[np.float32] = rows[row]
         return values
 
     return recompute

@@ -84,7 +84,7 @@ def bar_capacity(definitions: Sequence[FeatureDefinition]) -> int:
     """Return how many bars the longest window of the features needs, and one before it."""
     longest = [item.warmup_bars for item in definitions if item.source == "bars" and not item.is_recursive]
     longest += [int(value) for item in definitions for _, value in item.params if item.source == "bars"]
-    return max(_MIN_CAPACITY, *longest) + 2
+    return max([_MIN_CAPACITY, *longest]) + 2
 
 
 def _place(item: FeatureDefinition) -> tuple[int, int]:

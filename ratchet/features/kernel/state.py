@@ -31,7 +31,9 @@ ROW_KNOWN_NS: Final = 5
 """When what the last row rests on had arrived."""
 ROW_NS: Final = 6
 """As of when the last row holds."""
-N_CLOCKS: Final = 7
+BARS_KNOWN_NS: Final = 7
+"""Latest arrival of a bar: what is computed from bars rests on all of them."""
+N_CLOCKS: Final = 8
 
 _HEADER = struct.Struct("<II")
 _VERSION = 1

@@ -30,6 +30,7 @@ from ratchet.features.kernel.market import (
 from ratchet.features.kernel.program import BY_ALPHA, BY_BAR, BY_MARKET, EVERY_EVENT, TIMEFRAME_NS, Program
 from ratchet.features.kernel.state import (
     BAR_NS,
+    BARS_KNOWN_NS,
     BOUNDARY_NS,
     KNOWN_NS,
     N_BARS,
@@ -42,6 +43,9 @@ from ratchet.features.kernel.state import (
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+
+_LARGEST: Final = 3.0e38
+"""About the largest float32; what is larger in size is missing."""
 
 # The kinds of ratchet.features.streaming.events.EventKind, as constants for the compiler.
 _BAR: Final = 0
@@ -119,6 +123,8 @@ def _copy(source: FloatArray, target: FloatArray) -> None:
 def _emit_bar(program: Program, state: State, close_ns: int, known_ns: int) -> None:
     """Write the row of a bar: the bar's features, and the market's as of its close."""
     state.clock[ROW_NS] = close_ns
+    state.clock[BARS_KNOWN_NS] = max(state.clock[BARS_KNOWN_NS], known_ns)
+    known_ns = state.clock[BARS_KNOWN_NS]
     place = (close_ns // program.settings[TIMEFRAME_NS]) % N_PENDING
     is_passed = state.clock[NOW_NS] >= close_ns
     if is_passed and state.pending_ns[place, 0] == close_ns:
@@ -141,7 +147,7 @@ def _emit_event(program: Program, state: State, ts_ns: int) -> None:
     state.clock[ROW_NS] = ts_ns
     _copy(state.values, state.row)
     _evaluate_market(program, state.market, ts_ns, state.row)
-    state.clock[ROW_KNOWN_NS] = state.clock[KNOWN_NS]
+    state.clock[ROW_KNOWN_NS] = max(state.clock[KNOWN_NS], state.clock[BARS_KNOWN_NS])
 
 
 @section
@@ -196,7 +202,8 @@ def _entry_point(digest: int) -> Callable[..., int]:
         for k in range(kinds.shape[0] if digest != 0 else 0):
             if _apply(program, state, kinds[k], times[k, 0], times[k, 1], values[offsets[k] : offsets[k + 1]]):
                 for i in range(state.row.shape[0]):
-                    rows[n_rows, i] = state.row[i]
+                    value = state.row[i]
+                    rows[n_rows, i] = value if abs(value) <= _LARGEST else math.nan
                 row_times[n_rows, 0] = k
                 row_times[n_rows, 1] = state.clock[ROW_NS]
                 row_times[n_rows, 2] = state.clock[ROW_KNOWN_NS]

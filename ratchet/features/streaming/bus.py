@@ -91,6 +91,8 @@ def work(
     make_engine: Callable[[], Engine],
     *,
     store: OnlineStore | None,
+    share: tuple[int, int] = (1, 1),
+    report: Callable[[StreamMetrics], None] = lambda metrics: None,
     checkpoints: Path,
     clock: Clock,
     until: Callable[[], bool],
@@ -103,6 +105,9 @@ def work(
         view: name of the feature view: rows are kept under it, and workers of one view share the work.
         make_engine: makes an engine for one partition.
         store: also gets the newest vector of each symbol.
+        share: on Redis, which of how many shares of the partitions this process takes; of the others it takes what has
+            no owner for ten seconds. Kafka divides partitions by itself.
+        report: is told the metrics about ten times a second.
         checkpoints: file for the state where the bus does not keep it (Kafka).
         clock: for latencies.
         until: asked about ten times a second.
@@ -116,6 +121,8 @@ def work(
         from ratchet.features.streaming.redis import RedisWorker  # noqa: PLC0415
 
         owner = f"{socket.gethostname()}-{os.getpid()}"
+        place, of = share
+        own = [number for number in range(count_partitions(url, prefix)) if number % of == place - 1]
         with RedisWorker(
             url,
             prefix,
@@ -123,11 +130,12 @@ def work(
             make_engine,
             owner=owner,
             clock=clock,
+            partitions=own,
             store=store,
             checkpoint_every_ms=_CHECKPOINT_EVERY_MS,
             checkpoint_every_events=_CHECKPOINT_EVERY_EVENTS,
         ) as worker:
-            worker.run(until)
+            worker.run(lambda: _told(report, worker.metrics) or until())
             return worker.metrics
     from ratchet.features.streaming.checkpoints import SqliteCheckpointStore  # noqa: PLC0415
     from ratchet.features.streaming.kafka.connection import parse_kafka_url  # noqa: PLC0415
@@ -139,7 +147,7 @@ def work(
     with KafkaWorker(
         bootstrap, _kafka_prefix(url, prefix), view, make_engine, saved, clock=clock, store=store
     ) as consumer:
-        consumer.run(until)
+        consumer.run(lambda: _told(report, consumer.metrics) or until())
         return consumer.metrics
 
 
@@ -159,6 +167,11 @@ def stored_rows(url: str, prefix: str, view: str) -> Iterator[FeatureRow]:
 
     _require_kafka(url)
     return iter(read_kafka(parse_kafka_url(url).bootstrap, _kafka_prefix(url, prefix), view))
+
+
+def _told(report: Callable[[StreamMetrics], None], metrics: StreamMetrics) -> bool:
+    report(metrics)
+    return False
 
 
 def _kafka_prefix(url: str, prefix: str) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from ratchet.clock import iso_utc
+from ratchet.clock import NS_PER_S, iso_utc
 from ratchet.errors import InputError
 from ratchet.features.streaming.events import N_VALUES, EventKind, FeatureEvent
 from ratchet.market.venue import BOOK_LEVELS
+
+MAX_AHEAD_NS = 86_400 * NS_PER_S
+"""A venue's clock is never so far ahead of ours; one such event would make all true ones late."""
 
 
 def refuse_unusable(event: FeatureEvent) -> None:
@@ -18,18 +21,21 @@ def refuse_unusable(event: FeatureEvent) -> None:
         InputError: it has the wrong number of values, a price that is not positive, a size that is negative, a bar
             whose high or low does not hold its open and close, or a crossed book.
     """
-    problem = _problem(event)
+    problem = problem_of(event)
     if problem:
         when = iso_utc(event.ts_event_ns)
         raise InputError(f"{event.symbol} {event.kind.name} of {event.venue} at {when}: {problem}")
 
 
-def _problem(event: FeatureEvent) -> str:
+def problem_of(event: FeatureEvent) -> str:
+    """Return why an event can never be used; empty where it can."""
     values = event.values
     if len(values) != N_VALUES[event.kind]:
         return f"{len(values)} values instead of {N_VALUES[event.kind]}"
     if event.ts_event_ns <= 0:
         return "its time is not positive"
+    if event.ts_event_ns > event.known_ns + MAX_AHEAD_NS:
+        return "its time is more than a day ahead of its arrival"
     check = _CHECKS.get(event.kind)
     return "" if check is None else check(values.tolist())
 

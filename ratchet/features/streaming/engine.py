@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ratchet.errors import ArtifactError
+from ratchet.errors import ArtifactError, InputError
 from ratchet.features.kernel.program import bar_capacity, compile_program
 from ratchet.features.kernel.state import State, last_close, new_state, pack_state, unpack_state
 from ratchet.features.kernel.step import step
@@ -17,9 +17,10 @@ from ratchet.features.streaming.checks import refuse_unusable
 from ratchet.features.streaming.events import N_VALUES, EventKind, FeatureEvent, FeatureRow
 from ratchet.features.streaming.ordering import EventOrder
 from ratchet.features.streaming.universe import Universe
-from ratchet.market.symbols import Timeframe
+from ratchet.market.symbols import Timeframe, parse_symbol
 
 _UNIVERSE = "@universe"
+_MAX_SYMBOLS = 2_000
 _PART = struct.Struct("<16sqqI")
 
 
@@ -85,7 +86,7 @@ class FeatureEngine:
         refuse_unusable(event)
         symbol = self._symbols.get(event.symbol)
         if symbol is None:
-            symbol = self._symbols[event.symbol] = self._new_symbol()
+            symbol = self._admit(event.symbol)
         self._changed.add(event.symbol)
         rows = [row for released in symbol.order.take(event) if (row := self._step(symbol, released)) is not None]
         return self._related(rows)
@@ -129,6 +130,14 @@ class FeatureEngine:
         self._changed.clear()
         if self._universe is not None and _UNIVERSE in parts:
             self._universe.unpack(parts[_UNIVERSE])
+
+    def _admit(self, name: str) -> _Symbol:
+        if len(self._symbols) >= _MAX_SYMBOLS:
+            raise InputError(f"{name}: {_MAX_SYMBOLS} symbols are as many as one engine takes; use more partitions")
+        if parse_symbol(name) != name:
+            raise InputError(f"{name!r} is not a canonical symbol; it is {parse_symbol(name)}")
+        symbol = self._symbols[name] = self._new_symbol()
+        return symbol
 
     def _new_symbol(self) -> _Symbol:
         return _Symbol(new_state(self._program, self._capacity), EventOrder(self._lateness_ns))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -97,6 +97,7 @@ class FeatureRow:
 
 _EVENT = struct.Struct("<BBBBqqq")
 _ROW = struct.Struct("<BBBxqqqI")
+_LENGTH = struct.Struct("<I")
 _VERSION = 1
 
 
@@ -153,6 +154,30 @@ def decode_row(packed: bytes) -> FeatureRow:
     if version != _VERSION or len(values) != n_values:
         raise InputError(f"a feature row of version {version} with {len(values)} of {n_values} values")
     return FeatureRow(symbol, ts_event_ns, known_ns, event_kind, sequence, values)
+
+
+def encode_rows(rows: Sequence[FeatureRow]) -> bytes:
+    """Pack rows one after the other, each with its length before it; `decode_rows` is the inverse."""
+    packed = [encode_row(row) for row in rows]
+    return b"".join(_LENGTH.pack(len(one)) + one for one in packed)
+
+
+def decode_rows(packed: bytes) -> list[FeatureRow]:
+    """Unpack rows.
+
+    Raises:
+        InputError: the bytes are no rows.
+    """
+    rows, offset = [], 0
+    while offset < len(packed):
+        try:
+            (size,) = _LENGTH.unpack_from(packed, offset)
+        except struct.error as error:
+            raise InputError(f"{len(packed)} bytes are no feature rows: {error}") from error
+        offset += _LENGTH.size
+        rows.append(decode_row(packed[offset : offset + size]))
+        offset += size
+    return rows
 
 
 def partition_of(symbol: str, n_partitions: int) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from ratchet.clock import Clock
-from ratchet.data.books import RecordingReport, record
+from ratchet.data.books import record
 from ratchet.data.books.records import Record
 from ratchet.errors import UnavailableError
 from ratchet.features.streaming.events import EventKind, FeatureEvent
@@ -59,14 +59,20 @@ class BarFeed:
 
     async def ask(self) -> None:
         """Ask for the bars that have closed since the last time; a venue that does not answer is asked again later."""
-        try:
-            now_ns = await self._exchange.server_time_ns()
-            for symbol, next_ns in self._next_ns.items():
-                if next_ns + self._timeframe.ns <= now_ns:
-                    page = await self._exchange.fetch_candles(symbol, self._timeframe, next_ns, _PAGE)
-                    self._hand_on(page, known_ns=self._clock.now_ns())
-        except UnavailableError:
-            self.n_failures += 1
+        for symbol in self._next_ns:
+            try:
+                page = await self._closed(symbol)
+            except UnavailableError:
+                self.n_failures += 1
+                return
+            if page is not None:
+                self._hand_on(page, known_ns=self._clock.now_ns())
+
+    async def _closed(self, symbol: str) -> pd.DataFrame | None:
+        next_ns = self._next_ns[symbol]
+        if next_ns + self._timeframe.ns > await self._exchange.server_time_ns():
+            return None
+        return await self._exchange.fetch_candles(symbol, self._timeframe, next_ns, _PAGE)
 
     async def run(self) -> None:
         """Ask once a second until cancelled."""
@@ -88,11 +94,11 @@ class BarFeed:
         values = bars[list(columns)].to_numpy(dtype="float64")
         for row, (symbol, opened_ns) in enumerate(zip(bars["symbol"], bars["ts_event_ns"].tolist(), strict=True)):
             close_ns = opened_ns + self._timeframe.ns
-            self._next_ns[symbol] = close_ns
             arrived_ns = close_ns if known_ns is None else known_ns
             self._publish(
                 FeatureEvent(EventKind.BAR, self._exchange.name, symbol, close_ns, arrived_ns, 0, values[row])
             )
+            self._next_ns[symbol] = close_ns  # not before: what could not be handed on is asked for again
 
 
 async def stream_features(
@@ -108,7 +114,7 @@ async def stream_features(
     clock: Clock,
     monotonic_ns: Callable[[], int],
     until_ns: int | None = None,
-) -> RecordingReport | None:
+) -> None:
     """Hand on what a venue does until `until_ns`, the end of the stream, or cancellation.
 
     First come `n_history` bars of the past, so that features of bars have a value at once. Books and trades are
@@ -117,30 +123,46 @@ async def stream_features(
 
     Raises:
         UnavailableError: the venue does not answer at the start, or the folder cannot be written.
-        BusyError: another recorder writes the venue's folder.
+        BusyError: another recorder writes the venue's folder, or who takes the events is full.
         InputError: a symbol cannot be used.
     """
     bars = BarFeed(exchange, symbols, timeframe, publish, clock)
     await bars.catch_up(n_history)
-    beside = [asyncio.create_task(bars.run()), asyncio.create_task(_repeat(tick))]
+    main = (
+        _wait(clock, until_ns)
+        if stream is None
+        else _recorded(stream, root, symbols, publish, clock, monotonic_ns, until_ns)
+    )
+    tasks = [asyncio.ensure_future(work) for work in (main, bars.run(), _repeat(tick))]
     try:
-        if stream is None:
-            await _wait(clock, until_ns)
-            return None
-        converters = {symbol: RecordedEvents(stream.venue, symbol) for symbol in symbols}
-
-        def hand_on(symbol: str, entry: Record) -> None:
-            event = converters[symbol].take(entry)
-            if event is not None:
-                publish(event)
-
-        return await record(
-            stream, root, symbols, clock=clock, until_ns=until_ns, monotonic_ns=monotonic_ns, on_record=hand_on
-        )
+        # Whichever ends first ends the stream; where a part has failed, with its error.
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
     finally:
-        for task in beside:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _recorded(
+    stream: MarketStream,
+    root: Path,
+    symbols: Sequence[str],
+    publish: Publish,
+    clock: Clock,
+    monotonic_ns: Callable[[], int],
+    until_ns: int | None,
+) -> None:
+    converters = {symbol: RecordedEvents(stream.venue, symbol) for symbol in symbols}
+
+    def hand_on(symbol: str, entry: Record) -> None:
+        event = converters[symbol].take(entry)
+        if event is not None:
+            publish(event)
+
+    await record(stream, root, symbols, clock=clock, until_ns=until_ns, monotonic_ns=monotonic_ns, on_record=hand_on)
 
 
 async def _repeat(tick: Callable[[], None]) -> None:

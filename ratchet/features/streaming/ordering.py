@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from ratchet.errors import ArtifactError
 from ratchet.features.streaming.events import EventKind, FeatureEvent, decode_event, encode_event
 
+_LOST = {EventKind.BOOK_LOST: EventKind.BOOK, EventKind.TRADES_LOST: EventKind.TRADE}
 _COUNT = struct.Struct("<I")
 _SEEN = struct.Struct("<BBqq")
 
@@ -23,7 +24,7 @@ class EventOrder:
 
     What is not above the last event of its venue and kind by number counts as `duplicates`, what is older than it by
     time counts as `late`; both are left out. Bars wait for the watermark too, but come late only after a later bar: the
-    kernel keeps the market of the last closes for them.
+    kernel keeps the market of the last closes for them. After a loss, numbers may begin anew.
 
     Memory is bounded: beyond `max_held` events the oldest goes on early.
     """
@@ -100,6 +101,9 @@ class EventOrder:
             self.counts["late"] += 1
             return False
         self._last[key] = (event.ts_event_ns, max(event.sequence, last_sequence))
+        lost = _LOST.get(event.kind)
+        if lost is not None and (event.venue, lost) in self._last:
+            self._last[event.venue, lost] = (self._last[event.venue, lost][0], 0)
         return True
 
     def _unpack(self, packed: bytes) -> None:

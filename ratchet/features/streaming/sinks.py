@@ -44,11 +44,15 @@ class VectorSink:
     def __init__(self, store: OnlineStore, view: str, schema_hash: str, clock: Clock, *, every_ns: int = 0) -> None:
         self._store, self._view, self._schema_hash = store, view, schema_hash
         self._clock, self._every_ns, self._written_ns = clock, every_ns, 0
+        self._n_rows = 0
         self._newest: dict[str, tuple[int, int, NDArray[np.float32]]] = {}
 
     def take(self, rows: Sequence[FeatureRow]) -> None:
         """Note the newest row of each symbol and store them if it is time; see `Sink`."""
-        self._newest.update({row.symbol: (row.ts_event_ns, row.sequence, row.values) for row in rows})
+        for row in rows:
+            self._n_rows += 1  # the numbers of books and trades cannot be compared with each other
+            if row.symbol not in self._newest or row.ts_event_ns >= self._newest[row.symbol][0]:
+                self._newest[row.symbol] = (row.ts_event_ns, self._n_rows, row.values)
         if self._clock.now_ns() - self._written_ns >= self._every_ns:
             self.flush()
 

@@ -62,11 +62,11 @@ class Universe:
             return [row]
         released: list[FeatureRow] = []
         for ts_ns in sorted(time_ns for time_ns in self._waiting if time_ns < row.ts_event_ns):
-            released += self._complete(ts_ns)
+            released += self._complete(ts_ns, row.known_ns)
         waiting = self._waiting.setdefault(row.ts_event_ns, {})
         waiting[row.symbol] = (row, close)
         if len(waiting) == len(self.symbols):
-            released += self._complete(row.ts_event_ns)
+            released += self._complete(row.ts_event_ns, row.known_ns)
         return released
 
     def latest(self, row: FeatureRow) -> FeatureRow:
@@ -76,7 +76,7 @@ class Universe:
 
     def flush(self) -> list[FeatureRow]:
         """Complete what waits, in order of time."""
-        return [row for ts_ns in sorted(self._waiting) for row in self._complete(ts_ns)]
+        return [row for ts_ns in sorted(self._waiting) for row in self._complete(ts_ns, 0)]
 
     def pack(self) -> bytes:
         """Return what is remembered, as bytes."""
@@ -100,12 +100,12 @@ class Universe:
         except (struct.error, ValueError) as error:
             raise ArtifactError(f"the state of the universe is damaged, or of other symbols: {error}") from error
 
-    def _complete(self, ts_ns: int) -> list[FeatureRow]:
+    def _complete(self, ts_ns: int, released_ns: int) -> list[FeatureRow]:
         held = self._waiting.pop(ts_ns)
         self._done_ns = ts_ns
         self._window.push(self._returns(ts_ns, held))
         self._latest[:] = self._window.features(self._flows(held))
-        known_ns = max(row.known_ns for row, _ in held.values())
+        known_ns = max(released_ns, *(row.known_ns for row, _ in held.values()))
         return [self._filled(held[symbol][0], self._index[symbol], known_ns) for symbol in sorted(held)]
 
     def _returns(self, ts_ns: int, held: Mapping[str, tuple[FeatureRow, float]]) -> NDArray[np.float64]:

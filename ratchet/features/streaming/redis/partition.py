@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ratchet.clock import Clock
 from ratchet.errors import InputError
 from ratchet.features.store.online import OnlineStore
-from ratchet.features.streaming.events import FeatureRow, decode_event, encode_row
+from ratchet.features.streaming.events import FeatureRow, decode_event, encode_rows
 from ratchet.features.streaming.metrics import StreamMetrics
 from ratchet.features.streaming.ports import Engine
 from ratchet.features.streaming.redis.keys import id_order
@@ -78,7 +78,7 @@ class OwnedPartition:
         stored_before = id_order(self._row_id)
         new = [one for one in taken if one.rows and id_order(one.entry_id) > stored_before]
         if new:
-            packed = [(one.entry_id, [encode_row(row) for row in one.rows]) for one in new]
+            packed = [(one.entry_id, [encode_rows(one.rows)]) for one in new]
             self.lease_s = time.monotonic()
             self.ledger.store_rows(self._row_id, packed, keep_rows=self._keep_rows)
             self._row_id = new[-1].entry_id

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ratchet.features.streaming.events import FeatureRow, decode_row
+from ratchet.features.streaming.events import FeatureRow, decode_rows
 from ratchet.features.streaming.redis.connection import connect, translated
 from ratchet.features.streaming.redis.groups import agree_partitions
 from ratchet.features.streaming.redis.keys import FIRST_ID, StreamKeys
@@ -39,7 +39,8 @@ def read_rows(url: str, prefix: str, group: str) -> Iterator[FeatureRow]:
     with connect(url) as client:
         for partition in range(agree_partitions(client, keys, None)):
             for _, fields in _entries(client, keys.rows(group, partition)):
-                yield from (decode_row(packed) for packed in fields.values())
+                for packed in fields.values():
+                    yield from decode_rows(packed)
 
 
 def read_poison(url: str, prefix: str, group: str) -> list[PoisonMessage]:
