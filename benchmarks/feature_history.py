@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -139,7 +140,7 @@ def columns_67(n_bars: int, folder: Path) -> dict[str, Any]:
     spent, differ = {}, {}
     expected = np.load(folder / "ratchet.npy", mmap_mode="r")
     for place, item in enumerate(FeatureSet.base().definitions):
-        values, spent[item.name] = _timed(lambda item=item: FORMULAS[item.formula](bars, **dict(item.params)))
+        values, spent[item.name] = _timed(partial(FORMULAS[item.formula], bars, **dict(item.params)))
         values[: item.warmup_bars] = np.nan
         differ[item.name] = _n_differ(values, expected[:, place])
     slowest = sorted(spent, key=lambda name: -spent[name])[:8]
@@ -172,7 +173,8 @@ def market_columns(
     mid = (bid[:, 0] + ask[:, 0]) / 2
 
     def bps(price: FloatArray) -> FloatArray:
-        return (price / mid - 1) * 1e4
+        distance: FloatArray = (price / mid - 1) * 1e4
+        return distance
 
     def between(levels: int) -> FloatArray:
         n_bid, n_ask = bid_size[:, :levels].sum(axis=1), ask_size[:, :levels].sum(axis=1)
@@ -234,7 +236,7 @@ SIDES: dict[str, Callable[[int, Path], dict[str, Any]]] = {
 
 
 def _n_differ(values: FloatArray, expected: NDArray[np.float32]) -> int:
-    """Count the rows, after those where ratchet's feature or this one has no value, that differ."""
+    """Count the rows that differ, of those where both have a value."""
     is_known = np.isfinite(expected) & np.isfinite(values)
     if not is_known.any():
         return len(values)

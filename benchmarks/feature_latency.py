@@ -255,7 +255,7 @@ def finish(*processes: subprocess.Popen[str]) -> dict[str, Any]:
     """Let processes begin together once all are ready, and return what they say in the end."""
     for process in processes:
         if process.stdout is None or process.stdout.readline() != "ready\n":
-            raise SystemExit(f"{process.args}: ended early")
+            raise SystemExit(f"{process.args!r}: ended early")
     begin_ns = time.time_ns() + 2 * NS_PER_S
     told: dict[str, Any] = {"load_average": round(os.getloadavg()[0], 2)}
     for process in processes:

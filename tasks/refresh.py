@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 
 from ratchet.clock import SystemClock
+from ratchet.data.atomic import write_bytes
 from ratchet.data.history import CollectionRequest
 from ratchet.errors import NotFoundError
 from ratchet.features.panel import latest_windows
@@ -59,16 +60,20 @@ def refresh_windows(version: ModelVersion) -> int:
 def audit_features(version: ModelVersion) -> bool:
     """Compare the features that a model's answers were given on with history; return whether they agree.
 
-    The report is an artifact. Where they differ, the event `ratchet.features.skew` is emitted, which automations can
-    turn into an alarm. A model that answered nothing yet agrees.
+    The report is an artifact, the rate a metric in `run/skew-MODEL.prom`. Where they differ, the event
+    `ratchet.features.skew` is emitted, which automations can turn into an alarm. A model that answered nothing yet
+    agrees.
     """
+    settings = load_settings()
     with narrate("audit") as narration:
         try:
-            found = audit_live_model(load_settings(), SystemClock(), version.name)
+            found = audit_live_model(settings, SystemClock(), version.name)
         except NotFoundError as error:
             narration.conclude(str(error))
             return True
         narration.conclude(f"{found.model}: {found.report.verdict}")
+    rate = f'ratchet_feature_skew_rate{{model="{version.name}"}} {found.report.windows.value:.6g}\n'
+    write_bytes(settings.root / "run" / f"skew-{version.name}.prom", rate.encode())
     key = f"skew-{version.name}".replace("_", "-").replace(".", "-")
     create_markdown_artifact(found.report.to_markdown(), key=key, description=f"Served features of {found.model}")
     if found.report.alarm:

@@ -111,7 +111,7 @@ def follow(
     if bus is None:
         return _follow_here(settings, options, clock, monotonic_ns, seconds)
     n_published = 0
-    with closing(open_publisher(bus, prefix, n_partitions)) as publisher:
+    with open_publisher(bus, prefix, n_partitions) as publisher:
 
         def publish(event: FeatureEvent) -> None:
             nonlocal n_published
@@ -190,7 +190,7 @@ def publish_recorded(
     settings: Settings, venue: str, symbols: Sequence[str], timeframe: str, bus: str, prefix: str, n_partitions: int
 ) -> int:
     """Put recorded events and stored bars onto a bus and end the stream; return how many."""
-    with closing(open_publisher(bus, prefix, n_partitions)) as publisher:
+    with open_publisher(bus, prefix, n_partitions) as publisher:
         n_events = publisher.publish(recorded(settings, venue, symbols, timeframe))
         publisher.publish_end()
     return n_events

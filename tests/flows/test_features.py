@@ -94,6 +94,8 @@ def test_live_windows_become_current_and_a_planted_skew_raises_the_alarm(setting
     with closing(ServedLog(settings.served_log_path)) as log:
         log.append([_served(version, symbol, ts_ns, skewed)], kept=100)
     assert features()[-1].result() is False
+    rate = (settings.root / "run" / f"skew-{version.name}.prom").read_text()
+    assert rate.startswith(f'ratchet_feature_skew_rate{{model="{version.name}"}} 0.5')
     with get_client(sync_client=True) as client:
         reports = [str(item.data) for item in client.read_artifacts() if str(item.key).startswith("skew-")]
     assert sum("rsi_14" in report for report in reports) == 1

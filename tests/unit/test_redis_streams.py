@@ -637,3 +637,23 @@ def test_no_partitions_or_no_backlog_is_refused() -> None:
 
 def test_ids_compare_as_numbers() -> None:
     assert id_order(b"9-0") < id_order(b"10-0") < id_order(b"10-2") < id_order(b"10-10")
+
+
+def test_an_event_that_releases_thousands_of_rows_is_stored_like_any_other(
+    redis_server: RedisServer, prefix: str
+) -> None:
+    """Events that were held back come out at the end mark, all at once."""
+    events = trades(9_000, n_symbols=1)
+    _publish(redis_server, prefix, events)
+
+    class Holding(SummingEngine):
+        def apply(self, event: FeatureEvent) -> list[FeatureRow]:
+            self.held = [*getattr(self, "held", []), *super().apply(event)]
+            return []
+
+        def flush(self) -> list[FeatureRow]:
+            return [*getattr(self, "held", []), *super().flush()]
+
+    with _worker(redis_server, prefix, make_engine=Holding) as worker:
+        worker.drain()
+    assert digest_rows(read_rows(redis_server.url, prefix, GROUP)) == digest_rows(rows_in_process(events))

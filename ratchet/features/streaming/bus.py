@@ -7,7 +7,8 @@ import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 from urllib.parse import urlsplit
 
 from ratchet.clock import Clock
@@ -19,13 +20,10 @@ from ratchet.features.streaming.ports import Engine
 
 _REDIS = ("redis://", "rediss://", "unix://")
 _KAFKA = ("kafka://",)
-_CHECKPOINT_EVERY_MS = 1_000
-_CHECKPOINT_EVERY_EVENTS = 5_000
-"""A checkpoint has some 60 KB for each symbol that changed, and events wait for it; a crash repeats so much."""
 
 
 class Publisher(Protocol):
-    """Puts events onto a bus, each symbol's in order."""
+    """Puts events onto a bus, each symbol's in order; leaving its `with` block delivers what is on its way."""
 
     n_partitions: int
     """How many partitions the bus has."""
@@ -43,8 +41,14 @@ class Publisher(Protocol):
         """Say that a finite stream ends here, so that engines give out what they hold back."""
         ...
 
-    def close(self) -> None:
-        """Deliver what is on its way and let go of the connection."""
+    def __enter__(self) -> Self:
+        """Begin."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Deliver, unless there was an error, and let go of the connection."""
         ...
 
 
@@ -80,7 +84,7 @@ def count_partitions(url: str, prefix: str) -> int:
 
         with closing(connect(url)) as client:
             return agree_partitions(client, StreamKeys(prefix), None)
-    with closing(open_publisher(url, prefix, 1)) as publisher:
+    with open_publisher(url, prefix, 1) as publisher:
         return publisher.n_partitions
 
 
@@ -132,8 +136,6 @@ def work(
             clock=clock,
             partitions=own,
             store=store,
-            checkpoint_every_ms=_CHECKPOINT_EVERY_MS,
-            checkpoint_every_events=_CHECKPOINT_EVERY_EVENTS,
         ) as worker:
             worker.run(lambda: _told(report, worker.metrics) or until())
             return worker.metrics

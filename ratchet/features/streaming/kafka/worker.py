@@ -44,8 +44,8 @@ class KafkaLimits:
 
     max_batch: int = 500
     poll_s: float = 0.05
-    checkpoint_every_events: int = 2_000
-    checkpoint_every_ms: int = 500
+    checkpoint_every_events: int = 20_000
+    checkpoint_every_ms: int = 10_000
     session_timeout_ms: int = 10_000
     patience_s: float = 30.0
 

@@ -48,7 +48,8 @@ class RedisWorker:
         n_partitions: of the stream; None asks the stream, which must then have events.
         store: where the newest vector of each symbol goes, after its row.
         lease_ms: how long a dead owner keeps its partitions.
-        checkpoint_every_ms, checkpoint_every_events: how much is done again after a crash, at most.
+        checkpoint_every_ms, checkpoint_every_events: how much is done again after a crash, at most. A checkpoint of 50
+            symbols is some 3 MB, and events wait for it.
         read_count: entries read at once per partition; rows are stored after each read.
         keep_rows: about how many entries the rows stream of a partition keeps; None keeps all, and Redis grows.
         keep_poison: about how many messages set aside are kept.
@@ -73,8 +74,8 @@ class RedisWorker:
         n_partitions: int | None = None,
         store: OnlineStore | None = None,
         lease_ms: int = 3_000,
-        checkpoint_every_ms: int = 200,
-        checkpoint_every_events: int = 500,
+        checkpoint_every_ms: int = 10_000,
+        checkpoint_every_events: int = 20_000,
         read_count: int = 64,
         keep_rows: int | None = 100_000,
         keep_poison: int = 10_000,
