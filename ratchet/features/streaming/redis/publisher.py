@@ -30,7 +30,8 @@ class RedisPublisher:
     Entries go once every group has taken them, so a stream's length is the backlog of the slowest group; while no group
     has come yet, everything counts. Several publishers may run; the limit then holds to a few hundred entries each.
 
-    After a lost connection the last chunk may be there twice. The engine finds duplicates by their sequence numbers.
+    After a lost connection the last chunk may be there twice. The engine finds duplicates by their sequence numbers;
+    events that have none (signs of life, derivatives, trades of venues without numeric ids) may then count twice.
 
     Args:
         url: `redis://HOST:PORT/DB`, `rediss://...` or `unix://PATH`; not Redis Cluster.
