@@ -310,15 +310,25 @@ def _in_time(table: RowTable) -> NDArray[np.float32]:
     return values
 
 
+_SOURCES = {
+    "bars": "bars",
+    "book": "book",
+    "trades": "trades",
+    "derivatives": "derivatives",
+    "universe": "other symbols with BTC/... and ETH/... among them",
+}
+
+
 def _require_sources(histories: list[Bars], rows: list[NDArray[np.float32]], features: FeatureSet) -> None:
     """Refuse a symbol with features that never have a value: zero would be a lie, and training needs numbers."""
     for bars, values in zip(histories, rows, strict=True):
         is_missing = np.asarray(np.isnan(values).all(axis=0))
         sources = {item.source for item, missing in zip(features.definitions, is_missing, strict=True) if missing}
         if sources:
+            names = " and no ".join(_SOURCES[name] for name in sorted(sources))
             raise InputError(
                 f"{bars.symbol}: {int(is_missing.sum())} of {len(is_missing)} features of the set {features.name!r} "
-                f"have no value: no {' and no '.join(sorted(sources))} at that time; record it or choose another set"
+                f"have no value: no {names} at that time; record it or choose another set"
             )
 
 

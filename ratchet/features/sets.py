@@ -36,7 +36,7 @@ _FULL = (
 DEFINITIONS: Mapping[str, tuple[FeatureDefinition, ...]] = MappingProxyType(
     {
         "base": _BASE,
-        "graph": (*_BASE, *GRAPH_FEATURES),
+        "graph": (*_BASE, *(item for item in GRAPH_FEATURES if "bid_price" not in item.inputs)),
         "core": _CORE,
         "full": _FULL,
         "alpha158": ALPHA158_FEATURES,
@@ -45,8 +45,8 @@ DEFINITIONS: Mapping[str, tuple[FeatureDefinition, ...]] = MappingProxyType(
 )
 """The sets that have a name.
 
-`base`: 67 that need candles only. `graph`: those and 24 that relate a symbol to the others. `core`: 110, with order
-book and trades. `full`: 361, the core with qlib's rolling operators, raw levels, order flow by level, graph and
+`base`: 67 that need candles only. `graph`: those and 23 that relate a symbol to the others by candles. `core`: 110,
+with order book and trades. `full`: 361, the core with qlib's rolling operators, raw levels, order flow by level, graph and
 derivatives. `alpha158`, `alpha360`: qlib's sets of these names.
 """
 

@@ -57,6 +57,20 @@ def test_the_full_set_over_history_is_that_of_the_stream() -> None:
     assert n_values["graph_mean_correlation"]
 
 
+@pytest.mark.parametrize("name", ["base", "graph", "alpha158", "alpha360"])
+def test_sets_of_bars_are_the_same_over_history_in_the_stream_and_after_a_restart(name: str) -> None:
+    features = FeatureSet.named(name)
+    bars = [bar for n, symbol in enumerate(SYMBOLS) for bar in history_bars(symbol, seed=20 + n, n_bars=560)]
+    bars.sort(key=lambda event: (event.ts_event_ns, event.symbol))
+    first, second = _engine(features, every_event=False), _engine(features, every_event=False)
+    streamed = [row for bar in bars[:700] for row in first.apply(bar)]
+    second.restore(first.changed_state())
+    streamed += _stream(second, bars[700:])
+    tables = replay(features, MINUTE, ordered_tables(bars), universe=SYMBOLS)
+    assert digest_rows(streamed) == digest_rows(row for table in tables for row in table.rows())
+    assert np.isfinite(streamed[-1].values).all()
+
+
 def test_a_late_bar_has_the_row_of_one_that_came_in_time() -> None:
     in_time = _stream(_engine(every_event=False), random_events(seed=3))
     late = _stream(_engine(every_event=False), random_events(seed=3, bar_delay_ns=90_000_000_000))
@@ -201,10 +215,21 @@ def test_a_symbol_that_falls_behind_is_left_out_and_the_others_go_on() -> None:
     engine = FeatureEngine(graph, MINUTE, universe=SYMBOLS)
     for bar in bars:
         engine.apply(bar)
-    alone = [bar_event("BTC/USDT", START_NS + n * MINUTE_NS, 100.0, 100.5, 1.0, "binance") for n in (1, 2)]
-    assert engine.apply(alone[0]) == []
-    released = engine.apply(alone[1])
-    assert [(row.symbol, row.ts_event_ns) for row in released] == [("BTC/USDT", alone[0].ts_event_ns)]
+
+    def bar(symbol: str, n: int) -> FeatureEvent:
+        return bar_event(symbol, START_NS + n * MINUTE_NS, 100.0, 100.5, 1.0, "binance")
+
+    assert engine.apply(bar("BTC/USDT", 1)) == []
+    released = engine.apply(bar("BTC/USDT", 2))
+    assert [(row.symbol, row.ts_event_ns - START_NS) for row in released] == [
+        ("BTC/USDT", MINUTE_NS),
+        ("BTC/USDT", 2 * MINUTE_NS),
+    ]
+    assert released[0].known_ns == START_NS + 2 * MINUTE_NS, "that ETH was missing was known with the next bar only"
+    (back,) = engine.apply(bar("ETH/USDT", 2))
+    assert np.isnan(back.values[graph.names.index("graph_strength")])
+    assert engine.apply(bar("BTC/USDT", 3)) == [], "it is waited for again"
+    assert len(engine.apply(bar("ETH/USDT", 3))) == 2
 
 
 def test_rows_after_a_bar_that_came_late_are_known_as_late_as_it() -> None:

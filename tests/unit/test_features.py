@@ -39,7 +39,7 @@ def _raw(item: FeatureDefinition, bars: Bars) -> FloatArray:
 
 def test_the_sets_have_the_promised_counts() -> None:
     counts = {name: len(features) for name, features in DEFINITIONS.items()}
-    assert counts == {"base": 67, "graph": 91, "core": 110, "full": 361, "alpha158": 158, "alpha360": 360}
+    assert counts == {"base": 67, "graph": 90, "core": 110, "full": 361, "alpha158": 158, "alpha360": 360}
     families = Counter(item.family for item in DEFINITIONS["full"])
     assert families == {
         "candle": 19,

@@ -86,6 +86,33 @@ def test_a_window_is_the_features_of_the_past_bars_of_its_own_symbol_and_nothing
         assert window.tobytes() == features[symbol][is_past][-WINDOW:].tobytes()
 
 
+@pytest.mark.parametrize("name", ["graph", "alpha158", "alpha360"])
+def test_every_set_of_candles_gives_a_panel(name: str) -> None:
+    candles = pd.concat([random_candles(640, seed=n, symbol=symbol) for n, symbol in enumerate(SYMBOLS)])
+    features = FeatureSet.named(name)
+    found = _panel(candles, features)
+    assert found.schema_hash == features.schema_hash
+    assert np.isfinite(found.windows(np.arange(len(found)))).all()
+    windows = latest_windows(candles, features, timeframe=HOUR, window=WINDOW)
+    assert set(windows) == set(SYMBOLS)
+
+
+def test_a_symbol_that_is_listed_later_does_not_take_the_others_samples_away() -> None:
+    young = random_candles(640, seed=3, symbol="SOL/USDT").iloc[60:]
+    old = [random_candles(640, seed=n, symbol=symbol) for n, symbol in enumerate(SYMBOLS[:2])]
+    graph = FeatureSet.named("graph")
+    both = _panel(pd.concat([*old, young]), graph)
+    alone = _panel(pd.concat(old), graph)
+    assert np.sum(both.symbol_id < 2) == len(alone)
+
+
+def test_a_set_whose_books_were_not_recorded_is_refused_and_not_filled_with_zeros() -> None:
+    candles = random_candles(640, seed=1, symbol="BTC/USDT")
+    with pytest.raises(InputError, match=r"BTC/USDT: 43 of 110 features .* no book and no trades"):
+        _panel(candles, FeatureSet.named("core"))
+    assert latest_windows(candles, FeatureSet.named("core"), timeframe=HOUR, window=WINDOW) == {}
+
+
 def test_no_row_of_a_window_is_later_than_the_decision_bar(panel: Panel) -> None:
     rows = panel.end_row[:, None] + np.arange(1 - WINDOW, 1)
     times = panel.row_ts_ns[rows]

@@ -24,8 +24,9 @@ _HELD = struct.Struct("<dI")
 class Universe:
     """Lets rows of bars wait for each other and completes them.
 
-    The rows of a close are complete when every symbol has one, or when a later bar of any symbol comes; a symbol
-    without a bar by then is left out of the others' features, and gets its own row without these features.
+    The rows of a close are complete when every symbol that had the bar before has this one, or when a later bar of any
+    symbol comes. A symbol without a bar by then is left out of the others' features, gets its own row without these
+    features, and is waited for again once it is back.
 
     Args:
         features: the set that rows have; its features of the source `universe` are filled in.
@@ -54,18 +55,22 @@ class Universe:
         self._closed_ns = np.zeros(len(self.symbols), dtype=np.int64)
         self._closes = np.full(len(self.symbols), np.nan)
         self._latest = np.full((len(self.symbols), len(GRAPH_FEATURES)), np.nan)
+        self._active = np.ones(len(self.symbols), dtype=np.int8)
         self._done_ns = 0
 
     def take(self, row: FeatureRow, close: float) -> list[FeatureRow]:
         """Take the row of a bar and its close price; return the rows that are complete now."""
-        if row.symbol not in self._index or row.ts_event_ns <= self._done_ns:
+        if row.symbol not in self._index:
+            return [row]
+        if row.ts_event_ns <= self._done_ns:
+            self._active[self._index[row.symbol]] = True
             return [row]
         released: list[FeatureRow] = []
         for ts_ns in sorted(time_ns for time_ns in self._waiting if time_ns < row.ts_event_ns):
             released += self._complete(ts_ns, row.known_ns)
         waiting = self._waiting.setdefault(row.ts_event_ns, {})
         waiting[row.symbol] = (row, close)
-        if len(waiting) == len(self.symbols):
+        if all(symbol in waiting for symbol, active in zip(self.symbols, self._active, strict=True) if active):
             released += self._complete(row.ts_event_ns, row.known_ns)
         return released
 
@@ -102,6 +107,7 @@ class Universe:
 
     def _complete(self, ts_ns: int, released_ns: int) -> list[FeatureRow]:
         held = self._waiting.pop(ts_ns)
+        self._active[:] = [symbol in held for symbol in self.symbols]
         self._done_ns = ts_ns
         self._window.push(self._returns(ts_ns, held))
         self._latest[:] = self._window.features(self._flows(held))
@@ -131,7 +137,7 @@ class Universe:
         return replace(row, values=values, known_ns=max(row.known_ns, known_ns))
 
     def _arrays(self) -> tuple[NDArray[Any], ...]:
-        return self._closed_ns, self._closes, self._latest
+        return self._closed_ns, self._closes, self._latest, self._active
 
     def _unpack(self, packed: bytes) -> None:
         self._done_ns, n_window = struct.unpack_from("<qI", packed)
