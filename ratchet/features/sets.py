@@ -46,8 +46,8 @@ DEFINITIONS: Mapping[str, tuple[FeatureDefinition, ...]] = MappingProxyType(
 """The sets that have a name.
 
 `base`: 67 that need candles only. `graph`: those and 23 that relate a symbol to the others by candles. `core`: 110,
-with order book and trades. `full`: 361, the core with qlib's rolling operators, raw levels, order flow by level, graph and
-derivatives. `alpha158`, `alpha360`: qlib's sets of these names.
+with order book and trades. `full`: 361, the core with qlib's rolling operators, raw levels, order flow by level,
+graph and derivatives. `alpha158`, `alpha360`: qlib's sets of these names.
 """
 
 CATALOGUE: Mapping[str, FeatureDefinition] = MappingProxyType(

@@ -216,20 +216,20 @@ def test_a_symbol_that_falls_behind_is_left_out_and_the_others_go_on() -> None:
     for bar in bars:
         engine.apply(bar)
 
-    def bar(symbol: str, n: int) -> FeatureEvent:
+    def one(symbol: str, n: int) -> FeatureEvent:
         return bar_event(symbol, START_NS + n * MINUTE_NS, 100.0, 100.5, 1.0, "binance")
 
-    assert engine.apply(bar("BTC/USDT", 1)) == []
-    released = engine.apply(bar("BTC/USDT", 2))
+    assert engine.apply(one("BTC/USDT", 1)) == []
+    released = engine.apply(one("BTC/USDT", 2))
     assert [(row.symbol, row.ts_event_ns - START_NS) for row in released] == [
         ("BTC/USDT", MINUTE_NS),
         ("BTC/USDT", 2 * MINUTE_NS),
     ]
     assert released[0].known_ns == START_NS + 2 * MINUTE_NS, "that ETH was missing was known with the next bar only"
-    (back,) = engine.apply(bar("ETH/USDT", 2))
+    (back,) = engine.apply(one("ETH/USDT", 2))
     assert np.isnan(back.values[graph.names.index("graph_strength")])
-    assert engine.apply(bar("BTC/USDT", 3)) == [], "it is waited for again"
-    assert len(engine.apply(bar("ETH/USDT", 3))) == 2
+    assert engine.apply(one("BTC/USDT", 3)) == [], "it is waited for again"
+    assert len(engine.apply(one("ETH/USDT", 3))) == 2
 
 
 def test_rows_after_a_bar_that_came_late_are_known_as_late_as_it() -> None:
