@@ -88,7 +88,7 @@ class FeatureSet:
         if len(set(self.names)) != len(self.names):
             raise ConfigurationError(f"feature set {self.name!r} names a feature twice")
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the columns, in order."""
         return tuple(item.name for item in self.definitions)

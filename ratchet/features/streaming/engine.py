@@ -147,7 +147,7 @@ class FeatureEngine:
         self._kind[0], self._times[0] = event.kind, (event.ts_event_ns, event.known_ns)
         self._offsets[1] = len(event.values)
         self._values[: len(event.values)] = event.values
-        rows = np.empty((1, len(self.feature_names)), dtype=np.float32)
+        rows = np.empty((1, len(self._program.operation)), dtype=np.float32)
         n_rows = step(
             self._program, symbol.state, self._kind, self._times, self._offsets, self._values, rows, self._row_times
         )
