@@ -83,7 +83,9 @@ def tiny_project(tmp_path: Path) -> Path:
     shutil.copy(_ROOT / "prefect.yaml", project)
     (project / "flows" / "__init__.py").touch()
     (project / "flows" / "retrain.py").write_text(_TINY_FLOW)
-    (project / "flows" / "collect.py").write_text("from prefect import flow\n\n\n@flow\ndef collect(): ...\n")
+    for name in ("collect", "features"):
+        flow = f"from prefect import flow\n\n\n@flow\ndef {name}(): ...\n"
+        (project / "flows" / f"{name}.py").write_text(flow)
     return project
 
 
@@ -113,12 +115,12 @@ def _emit(settings: Settings, event: str) -> None:
 def test_up_brings_the_project_to_life_and_down_leaves_nothing(
     settings: Settings, console: Console, output: io.StringIO
 ) -> None:
-    """All services become healthy, both flows are deployed and scheduled, and `down` leaves no process or port."""
+    """All services become healthy, all flows are deployed and scheduled, and `down` leaves no process or port."""
     up(settings, console)
     services = status(settings)
     assert [service.name for service in services] == ["prefect-server", "mlflow", "model-server", "prefect-worker"]
     assert all(service.is_healthy for service in services), services
-    assert {"retrain/retrain", "collect/collect"} <= set(list_deployments(settings))
+    assert {"retrain/retrain", "collect/collect", "features/features"} <= set(list_deployments(settings))
     assert settings.mlflow_ui_url in output.getvalue()
     _await(lambda: bool(_runs(settings, "SCHEDULED")), "the scheduler, which does nothing with SQLAlchemy 2.1")
     first = datetime.fromisoformat(_runs(settings, "SCHEDULED")[0]["expected_start_time"]).astimezone(UTC)
