@@ -32,11 +32,13 @@ _ERR = Console(stderr=True, highlight=False)
 def list_(
     name: SetOption = "full",
     family: Annotated[str | None, typer.Option(help="Only this family, for example book or graph.")] = None,
-    unused: Annotated[bool, typer.Option("--unused", help="Only features that no registered model uses.")] = False,
+    unused: Annotated[
+        bool, typer.Option("--unused", help="Only features that no registered model uses, and the models.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the features of a set: what they need, their warm-up, unit and version, and how many models use them."""
-    from ratchet.cli.feature_render import render_features  # noqa: PLC0415
+    from ratchet.cli.feature_render import render_features, render_usage  # noqa: PLC0415
     from ratchet.cli.feature_usage import usage  # noqa: PLC0415
     from ratchet.features.sets import FeatureSet  # noqa: PLC0415
 
@@ -54,6 +56,8 @@ def list_(
         print_json([{**_described(item), "used_by": list(used_by.get(item.name, ()))} for item in shown])
     else:
         render_features(_OUT, shown, used_by)
+        if unused:
+            render_usage(_OUT, report)
 
 
 @app.command()

@@ -278,6 +278,11 @@ def read_stored(
     return counts
 
 
+def view_of(venue: str, timeframe: str, set_name: str) -> str:
+    """Return the name of a view."""
+    return FeatureView(venue, Timeframe.parse(timeframe), FeatureSet.named(set_name)).name
+
+
 def recorded(settings: Settings, venue: str, symbols: Sequence[str], timeframe: str) -> Iterator[FeatureEvent]:
     """Yield what was recorded and collected of a venue in the order of its arrival.
 

@@ -1,4 +1,4 @@
-"""`ratchet features stream|publish|work|replay|rows`: features in real time, in this process or over a bus."""
+"""`ratchet features stream|publish|work|replay|rows|poison|forget`: features in real time, here or over a bus."""
 
 from __future__ import annotations
 
@@ -155,6 +155,47 @@ def rows(
 
     counts = read_stored(load_settings(), bus, prefix, venue, timeframe, name, keep=keep)
     print_json(counts) if as_json else render_stream(_OUT, counts)
+
+
+@app.command()
+def poison(
+    bus: BusOption,
+    venue: Annotated[str, typer.Option(help="Names the view.")] = "binance",
+    timeframe: TimeframeOption = "1m",
+    name: SetOption = "core",
+    prefix: PrefixOption = "ratchet",
+    as_json: JsonOption = False,
+) -> None:
+    """List the messages that workers have set aside because they can never be used, and why."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from ratchet.cli.feature_streams import view_of  # noqa: PLC0415
+    from ratchet.features.streaming.bus import list_set_aside  # noqa: PLC0415
+
+    found = list_set_aside(bus, prefix, view_of(venue, timeframe, name))
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    for one in found:
+        _OUT.print(f"partition {one.partition}, {one.place}: {one.reason}", markup=False, soft_wrap=True)
+    _OUT.print(f"{len(found):,} messages set aside")
+
+
+@app.command()
+def forget(
+    bus: BusOption,
+    venue: Annotated[str, typer.Option(help="Names the view.")] = "binance",
+    timeframe: TimeframeOption = "1m",
+    name: SetOption = "core",
+    prefix: PrefixOption = "ratchet",
+) -> None:
+    """Remove the state and the rows of a view from a bus, so that workers begin anew. Stop its workers first."""
+    from ratchet.cli.feature_streams import view_of  # noqa: PLC0415
+    from ratchet.features.streaming.bus import forget_view  # noqa: PLC0415
+
+    view = view_of(venue, timeframe, name)
+    forget_view(bus, prefix, view, load_settings().features_root / "stream.sqlite")
+    _ERR.print(f"{view} below {prefix} is forgotten", soft_wrap=True)
 
 
 def _symbols(text: str) -> tuple[str, ...]:

@@ -65,6 +65,15 @@ def test_a_venue_is_followed_and_every_host_repeats_what_was_recorded(
     assert stored["digest"] == replayed["digest"]
     assert stored["kept"] >= 1_800
 
+    place = ("--venue", VENUE, "--timeframe", "1h", *bus)
+    with redis_server.client() as client:
+        client.xadd("e2e:events:0", {"event": b"no event"})
+    features(home, "work", *options, "--venue", VENUE, *bus, "--every-event", "--seconds", "4")
+    (aside,) = features(home, "poison", *place)
+    assert "no feature event" in aside["reason"]
+    features(home, "forget", *place, as_json=False)
+    assert home.run("features", "rows", *place, timeout_s=60).returncode == 7
+
     refused = home.run("features", "work", *options, "--venue", VENUE, *bus, "--set", "full", timeout_s=60)
     assert refused.returncode == 2
     assert "one partition" in refused.stderr

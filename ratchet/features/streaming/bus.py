@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -169,6 +170,55 @@ def stored_rows(url: str, prefix: str, view: str) -> Iterator[FeatureRow]:
 
     _require_kafka(url)
     return iter(read_kafka(parse_kafka_url(url).bootstrap, _kafka_prefix(url, prefix), view))
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A message that could not be used: where it was, why, and its bytes as text of hexadecimal digits."""
+
+    partition: int
+    place: str
+    reason: str
+    message: str
+
+
+def list_set_aside(url: str, prefix: str, view: str) -> list[SetAside]:
+    """Return the messages that workers of a view have set aside and that are still kept, oldest first.
+
+    Raises:
+        ConfigurationError: the URL names no Redis; on Kafka they are a topic that any client reads.
+        UnavailableError: the bus does not answer.
+    """
+    if not url.startswith(_REDIS):
+        _require_kafka(url)
+        topic = f"{_kafka_prefix(url, prefix)}.{view}.poison"
+        raise ConfigurationError(f"{url}: what was set aside is in the topic {topic}; read it with a Kafka client")
+    from ratchet.features.streaming.redis import read_poison  # noqa: PLC0415
+
+    found = read_poison(url, prefix, view)
+    return [SetAside(one.partition, one.entry_id, one.reason, one.message.hex()) for one in found]
+
+
+def forget_view(url: str, prefix: str, view: str, checkpoints: Path) -> None:
+    """Remove what workers of a view have kept: state, position and, on Redis, rows. No worker of it may run.
+
+    The next worker begins with the oldest event that is still there.
+
+    Raises:
+        ConfigurationError: the URL names no bus.
+        NotFoundError: there is no such view.
+        UnavailableError: the bus does not answer.
+    """
+    if url.startswith(_REDIS):
+        from ratchet.features.streaming.redis import forget_group  # noqa: PLC0415
+
+        forget_group(url, prefix, view)
+        return
+    from ratchet.features.streaming.checkpoints import SqliteCheckpointStore  # noqa: PLC0415
+
+    _require_kafka(url)
+    with closing(SqliteCheckpointStore(checkpoints)) as saved:
+        saved.forget(f"{_kafka_prefix(url, prefix)}.{view}")
 
 
 def _told(report: Callable[[StreamMetrics], None], metrics: StreamMetrics) -> bool:

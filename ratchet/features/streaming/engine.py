@@ -62,9 +62,8 @@ class FeatureEngine:
         self._program = compile_program(features.definitions, timeframe.ns, every_event=every_event)
         self._capacity = bar_capacity(features.definitions)
         self._kind, self._times = np.zeros(1, np.int64), np.zeros((1, 2), np.int64)
-        self._values = np.zeros(
-            max(N_VALUES.values())
-        )  # those of events may be read-only: another type to the compiler
+        # The values of events may be read-only, which is another type to the compiler.
+        self._values = np.zeros(max(N_VALUES.values()))
         self._offsets, self._row_times = np.zeros(2, np.int64), np.zeros((1, 3), np.int64)
         self._symbols: dict[str, _Symbol] = {}
         self._changed: set[str] = set()
@@ -110,11 +109,6 @@ class FeatureEngine:
             for name in ("duplicates", "late"):
                 totals[name] += symbol.order.counts[name]
         return totals
-
-    @property
-    def n_held(self) -> int:
-        """Events that wait to be put in order."""
-        return sum(symbol.order.n_held for symbol in self._symbols.values())
 
     def changed_state(self) -> dict[str, bytes]:
         """Return the changed parts of the state, by symbol; see `ports.Engine`."""

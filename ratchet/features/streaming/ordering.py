@@ -56,11 +56,6 @@ class EventOrder:
         """Yield everything that is held back, in order."""
         yield from self._release(self._latest_ns)
 
-    @property
-    def n_held(self) -> int:
-        """Events that wait for the watermark."""
-        return len(self._held)
-
     def pack(self) -> bytes:
         """Return what is remembered, as bytes."""
         parts = [struct.pack("<qq", self._latest_ns, self._n_taken), _COUNT.pack(len(self._last))]
