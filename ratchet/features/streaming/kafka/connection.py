@@ -21,8 +21,10 @@ _DEFAULTS: KafkaOptions = {"log_level": 2}
 _PRODUCER: KafkaOptions = {
     "enable.idempotence": True,
     "acks": "all",
-    # A message that failed must not be overtaken by those behind it: readers would take it for a repetition.
+    # A message that failed must not be overtaken by those behind it: readers would take it for a repetition. So one
+    # request at a time, too: what was under way behind the failed one might arrive.
     "enable.gapless.guarantee": True,
+    "max.in.flight.requests.per.connection": 1,
     "message.timeout.ms": 0,
     "allow.auto.create.topics": False,
 }

@@ -91,14 +91,24 @@ class Outbox:
                 if time.monotonic() > give_up_s:
                     raise BusyError(f"{self._doing}: no room for {self._patience_s:g} s; slow down") from error
                 self.serve(_ROOM_S)
+            except RatchetError:
+                self.serve(_ROOM_S)  # the report of the message that was lost says why, and comes first if it is there
+                raise
             else:
                 return
 
     def serve(self, wait_s: float = 0.0) -> None:
         """Take note of what has arrived; raises as `send` does."""
+        self._poll(wait_s)
+        try:
+            self._watch.refuse()
+        except RatchetError:
+            self._poll(_ROOM_S)  # the report of a lost message says more
+            raise
+
+    def _poll(self, wait_s: float) -> None:
         with translated(self._doing):
             self._producer.poll(wait_s)
-        self._watch.refuse()
         if self._failure is not None:
             raise self._failure
 
