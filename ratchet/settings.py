@@ -56,11 +56,13 @@ class MlflowSettings(_Section):
 
 
 class CostSettings(_Section):
-    """What one side of a trade costs, in basis points of its value."""
+    """What one side of a trade costs, in basis points of its value, and what holding and delay cost."""
 
     fee_bps: float = Field(4.0, ge=0, description="Taker fee per side, bps.")
     half_spread_bps: float = Field(0.5, ge=0, description="Half the quoted spread, bps.")
     slippage_bps: float = Field(0.5, ge=0, description="Slippage per side, bps.")
+    funding_bps_per_day: float = Field(0.0, ge=0, description="Paid per day on what is held, long or short, bps.")
+    latency_bars: int = Field(0, ge=0, description="Bars by which an order is entered later than the next open.")
 
     @property
     def one_side_bps(self) -> float:
@@ -108,6 +110,9 @@ class Settings(BaseSettings):
     online_store_url: str | None = Field(
         None, description="Online feature store: sqlite:///PATH or redis://HOST:PORT/DB; unset: SQLite below home."
     )
+    gate_policy: Path | None = Field(
+        None, description="TOML file that says what a challenger has to show; unset: the defaults of GatePolicy."
+    )
     serving: ServingSettings = ServingSettings()
     prefect: PrefectSettings = PrefectSettings()
     mlflow: MlflowSettings = MlflowSettings()
@@ -149,6 +154,11 @@ class Settings(BaseSettings):
     def online_store_database_url(self) -> str:
         """Where serving finds the latest feature windows."""
         return self.online_store_url or f"sqlite:///{self.root / 'online' / 'online.sqlite'}"
+
+    @property
+    def trials_path(self) -> Path:
+        """File that counts every retraining and tuning trial."""
+        return self.root / "evaluation" / "trials.sqlite"
 
     @property
     def served_log_path(self) -> Path:

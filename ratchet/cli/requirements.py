@@ -36,9 +36,9 @@ class Requirement:
 
 
 REQUIREMENTS = (
-    Requirement("arch", None, "8.0"),
     Requirement("duckdb", None, "2.0", "3"),
     Requirement("httpx", None, "0.28"),
+    Requirement("markdown-it-py", None, "3"),
     Requirement("numba", None, "0.68", "0.70"),
     Requirement("numpy", None, "2.2"),
     Requirement("pandas", None, "2.3", "4"),
@@ -50,6 +50,7 @@ REQUIREMENTS = (
     Requirement("scikit-learn", None, "1.7"),
     Requirement("scipy", None, "1.15"),
     Requirement("sqlalchemy", None, "2.0.40", "2.1", conflict="Prefect then schedules nothing"),
+    Requirement("statsmodels", None, "0.14.5"),
     Requirement("threadpoolctl", None, "3.5"),
     Requirement("typer", None, "0.20"),
     Requirement("prefect", "flows", "3.6.22", None, "CVE-2026-3514, CVE-2026-7722, CVE-2026-7723"),
@@ -73,6 +74,7 @@ REQUIREMENTS = (
     Requirement("uvloop", "serve", "0.21"),
     Requirement("redis", "stream", "8.1", "9"),
     Requirement("confluent-kafka", "stream", "2.16", "3"),
+    Requirement("psycopg", "postgres", "3.2", "4"),
 )
 
 

@@ -19,6 +19,9 @@ IntArray = NDArray[np.int64]
 NAIVE_BASELINES = ("majority", "last_sign")
 """The rules that need no features; a first model must beat the better of them."""
 
+BASELINES = (*NAIVE_BASELINES, "logistic", "gradient_boosting")
+"""Every baseline that stands beside a model."""
+
 _SIGNS = (-1, 0, 1)
 
 

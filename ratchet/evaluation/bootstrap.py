@@ -19,6 +19,7 @@ FloatArray = NDArray[np.float64]
 
 _LEAST_RETAINED = 0.1  # keeps the correction finite where there are hardly any blocks
 _BISECTIONS = 30
+_RESAMPLES_AT_ONCE = 64
 
 
 def block_length(n_times: int, horizon: int) -> int:
@@ -38,11 +39,32 @@ def resample_sums(per_time: FloatArray, *, block: int, n_resamples: int, seed: i
     Returns:
         float64 (resample, column).
     """
-    from arch.bootstrap import StationaryBootstrap  # noqa: PLC0415 - arch takes seconds to import
-
-    bootstrap = StationaryBootstrap(block, per_time, seed=np.random.default_rng(seed))
-    sums: FloatArray = bootstrap.apply(lambda sample: sample.sum(axis=0), n_resamples)
+    rng = np.random.default_rng(seed)
+    n_times = len(per_time)
+    # Sums of blocks are differences of running sums, so a block costs two look-ups however long it is; the series is
+    # laid end to end, since a block that reaches the end goes on at the beginning.
+    running = np.zeros((2 * n_times + 1, per_time.shape[1]))
+    np.cumsum(np.concatenate([per_time, per_time]), axis=0, out=running[1:])
+    sums = np.empty((n_resamples, per_time.shape[1]))
+    for first in range(0, n_resamples, _RESAMPLES_AT_ONCE):
+        part = slice(first, min(first + _RESAMPLES_AT_ONCE, n_resamples))
+        start, length = _draw_blocks(rng, n_times, block, part.stop - part.start)
+        sums[part] = (running[start + length] - running[start]).sum(axis=1)
     return sums
+
+
+def _draw_blocks(
+    rng: np.random.Generator, n_times: int, block: int, n_resamples: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where blocks start and how long they are, int64 (resample, block); lengths add up to `n_times`."""
+    expected = n_times / block
+    n_blocks = math.ceil(expected + 6.0 * math.sqrt(expected) + 10.0)
+    end = np.cumsum(rng.geometric(1.0 / block, (n_resamples, n_blocks)), axis=1)
+    while int(end[:, -1].min()) < n_times:
+        more = np.cumsum(rng.geometric(1.0 / block, (n_resamples, n_blocks)), axis=1)
+        end = np.concatenate([end, end[:, -1:] + more], axis=1)
+    length = np.diff(np.minimum(end, n_times), axis=1, prepend=0)
+    return rng.integers(0, n_times, length.shape), length
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ratchet.errors import InputError
 from ratchet.evaluation.bootstrap import FloatArray, Resampled, block_length, correct, resample_sums
+from ratchet.settings import CostSettings
 
 IntArray = NDArray[np.int64]
 LabelArray = NDArray[np.int8]
@@ -23,6 +24,7 @@ LabelArray = NDArray[np.int8]
 N_RESAMPLES = 1000
 _TWO_SIDED_95 = 0.975
 _BPS = 1e-4
+_DAY_NS = 86_400_000_000_000
 _VANISHING = 1e-12  # variance below this share of the second moment is rounding
 
 
@@ -90,10 +92,15 @@ def accuracy_gain(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetReturns:
-    """Portfolio returns after costs per bar (time,): `ts_ns` int64 is the bar's open, `value` float64 its return."""
+    """A portfolio per bar (time,): `ts_ns` int64 is the bar's open, the rest are float64 shares of the capital.
+
+    `value` is the return after costs, `gross` the return before them, `traded` the value bought and sold at the open.
+    """
 
     ts_ns: IntArray
     value: FloatArray
+    gross: FloatArray
+    traded: FloatArray
 
 
 def net_returns(
@@ -104,14 +111,17 @@ def net_returns(
     *,
     horizon: int,
     timeframe_ns: int,
-    one_side_bps: float,
+    one_side_bps: float | None = None,
+    costs: CostSettings | None = None,
     min_edge: float = 0.0,
 ) -> NetReturns:
     """Trade the predictions and return what is left after costs, marked to market at every bar.
 
     The decision at bar t is sign(p_up - 0.5), or nothing where |p_up - 0.5| < `min_edge`. It is entered at the next
-    bar's open and held `horizon` bars; each decision gets 1/horizon of its symbol's capital, and each symbol an equal,
-    fixed share of the whole. Orders of the same bar are netted, and `one_side_bps` is paid on what is really traded.
+    bar's open, or `costs.latency_bars` later, and held `horizon` bars; each decision gets 1/horizon of its symbol's
+    capital, and each symbol an equal, fixed share of the whole. Orders of the same bar are netted, and one side's costs
+    are paid on what is really traded. Funding is paid on what is held, long and short alike: in truth one side receives
+    it, so this is on the safe side.
 
     Args:
         ts_ns: bar open of each decision, int64 ns UTC (row,).
@@ -119,12 +129,19 @@ def net_returns(
         p_up: predicted probability of an upward move (row,).
         bar_return: simple return of the decision bar itself, close over open - 1 (row,). It pays positions that earlier
             bars have decided, never its own. A bar without a row, as in a gap, pays nothing.
-        one_side_bps: cost of one side, bps of the value traded.
+        one_side_bps: cost of one side, bps of the value traded, where that is all that is to be paid.
+        costs: all costs, instead of `one_side_bps`.
         min_edge: least distance of p_up from 0.5 that is traded.
 
     Returns:
         One return per bar from the second bar to the last; positions that are open then are not charged for closing.
+
+    Raises:
+        InputError: no rows, or not exactly one of `costs` and `one_side_bps`.
     """
+    if not len(ts_ns):
+        raise InputError("there are no predictions to trade")
+    side_bps, funding_bps_per_day, latency_bars = _costs_of(costs, one_side_bps)
     names, column = np.unique(symbol, return_inverse=True)
     start_ns = int(ts_ns.min())
     row = (ts_ns - start_ns) // timeframe_ns
@@ -133,10 +150,17 @@ def net_returns(
     position, market = np.zeros(shape), np.zeros(shape)
     position[row, column] = np.where(np.abs(edge) >= min_edge, np.sign(edge), 0.0)
     market[row, column] = bar_return
-    weight = _mean_of_last(position, horizon)[:-1]
-    traded = np.abs(np.diff(weight, axis=0, prepend=np.zeros((1, shape[1]))))
-    net = (weight * market[1:] - one_side_bps * _BPS * traded).mean(axis=1)
-    return NetReturns(ts_ns=start_ns + timeframe_ns * np.arange(1, shape[0], dtype=np.int64), value=net)
+    weight = _mean_of_last(_delayed(position, latency_bars), horizon)[:-1]
+    traded = np.abs(np.diff(weight, axis=0, prepend=np.zeros((1, shape[1])))).mean(axis=1)
+    held = np.abs(weight).mean(axis=1)
+    gross = (weight * market[1:]).mean(axis=1)
+    funding_bps = funding_bps_per_day * timeframe_ns / _DAY_NS
+    return NetReturns(
+        ts_ns=start_ns + timeframe_ns * np.arange(1, shape[0], dtype=np.int64),
+        value=gross - _BPS * (side_bps * traded + funding_bps * held),
+        gross=gross,
+        traded=traded,
+    )
 
 
 def sharpe(value: FloatArray, bars_per_year: float) -> float:
@@ -227,6 +251,21 @@ def _sharpe_of_sums(sums: FloatArray, n: int, bars_per_year: float) -> FloatArra
     deviation = np.sqrt(np.where(varies, variance, 1.0))
     ratio: FloatArray = np.where(varies, mean / deviation, 0.0) * np.sqrt(bars_per_year)
     return ratio
+
+
+def _costs_of(costs: CostSettings | None, one_side_bps: float | None) -> tuple[float, float, int]:
+    """Return the cost of one side and the funding per day, bps, and the delay in bars."""
+    if costs is not None and one_side_bps is None:
+        return costs.one_side_bps, costs.funding_bps_per_day, costs.latency_bars
+    if costs is None and one_side_bps is not None:
+        return one_side_bps, 0.0, 0
+    raise InputError("net returns need either costs or one_side_bps, not both and not neither")
+
+
+def _delayed(position: FloatArray, n_bars: int) -> FloatArray:
+    """Return the decisions of `n_bars` earlier at each bar, with none before the first (time, symbol)."""
+    late = min(n_bars, len(position))
+    return np.vstack([np.zeros((late, position.shape[1])), position[: len(position) - late]])
 
 
 def _mean_of_last(position: FloatArray, horizon: int) -> FloatArray:

@@ -10,6 +10,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from ratchet.errors import InputError
+from ratchet.evaluation.criteria import InfraReport
 from ratchet.evaluation.gate import GateReport
 from ratchet.evaluation.latency import LatencyReport
 from ratchet.evaluation.validation import ValidationResult
@@ -36,7 +37,10 @@ class RetrainRequest(_Frozen):
     model: str | None = None
     preset: Literal["small", "standard"] = "small"
     features: str = "base"
+    n_splits: int = Field(5, ge=1, le=50)
+    scheme: Literal["expanding", "rolling"] = "expanding"
     reason: str = "manual"
+    event_id: str = ""
 
     @classmethod
     def create(
@@ -123,14 +127,18 @@ class TrainingRef(_Frozen):
 
 
 class CandidateRef(_Frozen):
-    """The exported candidate: where its files lie, and how the artefact behaves."""
+    """The exported candidate: where its files lie, and how the artefact behaves in a process like the server's.
+
+    `digest` is the SHA-256 of its model.onnx; `latency` is None where it did not answer.
+    """
 
     uri: str
     digest: str
     size_bytes: int
     parity_max_abs_diff: float
     n_parity_windows: int
-    latency: LatencyReport
+    latency: LatencyReport | None
+    infra: InfraReport
 
     @property
     def folder(self) -> Path:

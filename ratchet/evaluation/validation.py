@@ -210,7 +210,7 @@ class _Judge:
             rows.bar_return,
             horizon=rows.horizon,
             timeframe_ns=self.timeframe.ns,
-            one_side_bps=self.costs.one_side_bps,
+            costs=self.costs,
             min_edge=self.min_edge,
         )
         per_year = self.timeframe.bars_per_year

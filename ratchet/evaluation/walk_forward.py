@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from ratchet.clock import iso_utc
 from ratchet.errors import InputError, LeakageError
 
+_EPOCH_WEEKDAY = 3
+"""1970-01-01 was a Thursday: days after the Monday on which its week began."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fold:
@@ -38,12 +41,17 @@ class PurgedWalkForward:
     label ended at least `embargo_ns` before the window's first decision. `expanding` trains on everything up to there,
     `rolling` on decisions no older than the first fold's training span. (Lopez de Prado, 2018, chapter 7: purging and
     embargo.)
+
+    With `window`, the windows are calendar periods (UTC, weeks from Monday) instead, each with the decisions taken in
+    it: the last `n_splits` whole ones. A period at the end is whole if one more decision, at the shortest step of the
+    history, would fall after it; one that is still running is neither tested nor trained on.
     """
 
     n_splits: int = 5
     embargo_ns: int = 0
     min_train_share: float = 0.4
     scheme: Literal["expanding", "rolling"] = "expanding"
+    window: Literal["week", "month", "quarter"] | None = None
 
     def __post_init__(self) -> None:
         if self.n_splits < 1:
@@ -54,6 +62,8 @@ class PurgedWalkForward:
             raise InputError(f"min_train_share must lie between 0 and 1, not {self.min_train_share}")
         if self.scheme not in ("expanding", "rolling"):
             raise InputError(f"the scheme is expanding or rolling, not {self.scheme!r}")
+        if self.window not in (None, "week", "month", "quarter"):
+            raise InputError(f"the window is week, month, quarter or None, not {self.window!r}")
 
     def split(self, decision_ns: NDArray[np.int64], t1_ns: NDArray[np.int64]) -> list[Fold]:
         """Return the folds in order of time.
@@ -72,8 +82,11 @@ class PurgedWalkForward:
                 f"{len(times)} distinct decision times are too few for {self.n_splits} test windows after a training "
                 f"share of {self.min_train_share:g}; give a longer history or fewer splits"
             )
-        edges = np.linspace(first_test, len(times), self.n_splits + 1).astype(np.int64)
-        oldest = edges[:-1] - first_test if self.scheme == "rolling" else np.zeros(self.n_splits, dtype=np.int64)
+        if self.window is None:
+            edges = np.linspace(first_test, len(times), self.n_splits + 1).astype(np.int64)
+        else:
+            edges = self._calendar_edges(times, first_test, self.window)
+        oldest = edges[:-1] - edges[0] if self.scheme == "rolling" else np.zeros(self.n_splits, dtype=np.int64)
         return [
             self._fold(
                 index,
@@ -85,6 +98,21 @@ class PurgedWalkForward:
             )
             for index, (begin, end, old) in enumerate(zip(edges[:-1], edges[1:], oldest, strict=True))
         ]
+
+    def _calendar_edges(self, times: NDArray[np.int64], first_test: int, window: str) -> NDArray[np.int64]:
+        """Return where each tested period begins among the times, and where the last ends, int64 (n_splits + 1,)."""
+        periods, begin = np.unique(_period(times, window), return_index=True)
+        coming = times[-1:] + np.diff(times).min()
+        n_whole = int(np.count_nonzero(periods < _period(coming, window)))
+        edges: NDArray[np.int64] = np.append(begin, len(times)).astype(np.int64)[: n_whole + 1]
+        n_tested = int(np.count_nonzero(edges[:-1] >= first_test))
+        if n_tested < self.n_splits:
+            raise InputError(
+                f"the history has {n_tested} whole calendar {window}s after a training share of "
+                f"{self.min_train_share:g}, too few for {self.n_splits} test windows; give a longer history or fewer "
+                "splits"
+            )
+        return edges[-self.n_splits - 1 :]
 
     def _fold(
         self,
@@ -111,6 +139,15 @@ class PurgedWalkForward:
             test_end_ns=end_ns,
             train_end_ns=int(t1_ns[train].max()),
         )
+
+
+def _period(time_ns: NDArray[np.int64], window: str) -> NDArray[np.int64]:
+    """Number the calendar weeks, months or quarters (UTC) of times in ns, int64 (time,)."""
+    if window == "week":
+        day = time_ns.astype("datetime64[ns]").astype("datetime64[D]").astype(np.int64)
+        return (day + _EPOCH_WEEKDAY) // 7
+    month = time_ns.astype("datetime64[ns]").astype("datetime64[M]").astype(np.int64)
+    return month // 3 if window == "quarter" else month
 
 
 def refuse_leakage(

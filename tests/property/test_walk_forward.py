@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -38,6 +39,27 @@ splitters = st.builds(
     min_train_share=st.floats(0.3, 0.8),
     scheme=st.sampled_from(["expanding", "rolling"]),
 )
+
+
+DAY_NS = 86_400_000_000_000
+
+calendar_splitters = st.builds(
+    PurgedWalkForward,
+    n_splits=st.integers(1, 4),
+    embargo_ns=st.integers(0, 8).map(lambda days: days * DAY_NS),
+    min_train_share=st.floats(0.1, 0.8),
+    scheme=st.sampled_from(["expanding", "rolling"]),
+    window=st.sampled_from(["week", "month", "quarter"]),
+)
+
+
+@st.composite
+def calendar_timelines(draw: st.DrawFn) -> tuple[IntArray, IntArray]:
+    """The same timelines, each step of which takes some hours to some days, from any day of some years."""
+    decision, t1 = draw(timelines())
+    step = draw(st.sampled_from([8, 24, 72])) * DAY_NS // 24
+    start = draw(st.integers(16_000, 20_000)) * DAY_NS
+    return start + decision * step, start + t1 * step
 
 
 def folds_or_nothing(splitter: PurgedWalkForward, decision: IntArray, t1: IntArray) -> list[Fold]:
@@ -113,3 +135,38 @@ def test_the_order_of_the_rows_does_not_matter(
 
     same = np.arange(len(decision))
     assert [samples(fold, same) for fold in straight] == [samples(fold, order) for fold in shuffled]
+
+
+def period_of(time_ns: int, window: str | None) -> tuple[int, int]:
+    """Year and number of the week, month or quarter (UTC), by the standard library's calendar."""
+    moment = datetime.fromtimestamp(time_ns / 1e9, UTC)
+    if window == "week":
+        year, week, _ = moment.isocalendar()
+        return year, week
+    return moment.year, moment.month if window == "month" else (moment.month - 1) // 3
+
+
+@settings(max_examples=200, deadline=None)
+@given(calendar_timelines(), calendar_splitters)
+def test_calendar_windows_are_the_last_whole_periods_and_leak_nothing(
+    timeline: tuple[IntArray, IntArray], splitter: PurgedWalkForward
+) -> None:
+    """Each window holds all samples of one period, after which one more decision would fall, and nothing else."""
+    decision, t1 = timeline
+    folds = folds_or_nothing(splitter, decision, t1)
+    if not folds:
+        return
+    period = [period_of(moment, splitter.window) for moment in decision.tolist()]
+    times = np.unique(decision)
+    running = period_of(int(times[-1] + np.diff(times).min()), splitter.window)
+    whole = sorted({one for one in period if one < running})[-splitter.n_splits :]
+    tested = [sorted({period[i] for i in fold.test.tolist()}) for fold in folds]
+    assert tested == [[one] for one in whole]
+    assert sum(len(fold.test) for fold in folds) == sum(one in whole for one in period)
+    first_ns = folds[0].test_start_ns
+    assert np.count_nonzero(times < first_ns) >= splitter.min_train_share * len(times)
+    for fold in folds:
+        refuse_leakage(fold, decision, t1, embargo_ns=splitter.embargo_ns)
+        usable = np.flatnonzero(t1 + splitter.embargo_ns <= fold.test_start_ns)
+        assert set(fold.train.tolist()) <= set(usable.tolist())
+        assert splitter.scheme == "rolling" or len(fold.train) == len(usable)

@@ -9,18 +9,20 @@ import numpy as np
 import pytest
 
 from ratchet.errors import ArtifactError, InputError, LeakageError
-from ratchet.evaluation.criteria import Criterion, GatePolicy
+from ratchet.evaluation.comparison import compare_with_production
+from ratchet.evaluation.criteria import Criterion, InfraReport
 from ratchet.evaluation.gate import (
     Evidence,
     GateReport,
     approve_for_deployment,
-    compare_with_production,
     judge,
     validate_metrics_threshold,
 )
 from ratchet.evaluation.latency import LatencyReport
 from ratchet.evaluation.metrics import Metric, accuracy
+from ratchet.evaluation.policy import GatePolicy
 from ratchet.evaluation.predictions import Predictions
+from ratchet.evaluation.records import LeakReport, Probe, SelectionReport
 from ratchet.settings import CostSettings
 from tests.panels import HOUR_NS, START_NS, rival_predictions, with_baselines
 
@@ -28,6 +30,23 @@ POLICY = GatePolicy(n_resamples=500)
 QUICK = GatePolicy(n_resamples=150)
 FAST = LatencyReport(p50_ms=0.4, p99_ms=0.9, p99_upper_ms=1.1, n=500)
 EMBARGO_NS = 24 * HOUR_NS
+CLEAN = LeakReport(
+    probes=(
+        Probe(name="truncation", status="passed", value=0.0, low=None, high=0.0, n=9, reason="Nothing differs."),
+        Probe(name="shuffled_labels", status="passed", value=0.5, low=0.47, high=0.53, n=900, reason="No skill."),
+    ),
+    seed=1,
+)
+LEAKING = LeakReport(
+    probes=(
+        *CLEAN.probes,
+        Probe(name="warm_up", status="failed", value=1.0, low=None, high=0.0, n=9, reason="rsi_14 differs by 0.3."),
+    ),
+    seed=1,
+)
+ANSWERS = InfraReport(is_loaded=True, golden_gap=2e-7)
+CLEAR_GAIN = Metric(value=0.04, low=0.03, high=0.05)
+GAINS = dict.fromkeys(("majority", "last_sign", "logistic", "gradient_boosting"), CLEAR_GAIN)
 DECENT, WEAK = 0.25, 0.06  # skills of a model that is right 57.8 % and 51.9 % of the time
 
 
@@ -43,6 +62,11 @@ def evidence(challenger: Predictions, champion: Predictions | None, **changes: A
         "costs": CostSettings(fee_bps=1.0, half_spread_bps=0.0, slippage_bps=0.0),
         "embargo_ns": EMBARGO_NS,
         "seed": 5,
+        "model_digest": "a" * 64,
+        "issued_ns": START_NS,
+        "gain_over": GAINS,
+        "leaks": CLEAN,
+        "infra": ANSWERS,
     }
     return Evidence(challenger=challenger, champion=champion, **{**usual, **changes})
 
@@ -310,3 +334,98 @@ def test_one_lucky_window_does_not_outweigh_a_losing_walk_forward() -> None:
     earning = judge(evidence(BETTER, WORSE, walk_forward_sharpe=Metric(value=1.5, low=0.2, high=2.8)), POLICY)
     assert [report.verdict for report in (losing, unclear, earning)] == ["reject", "inconclusive", "approve"]
     assert "over all test windows" in criterion(losing, "walk_forward_sharpe").reason
+
+
+def test_the_report_is_about_one_model_file(approved: GateReport) -> None:
+    """The seal covers the digest of the model file, so a report cannot be passed on to another model."""
+    assert approved.model_digest == "a" * 64
+    assert not approved.model_copy(update={"model_digest": "b" * 64}).is_sealed
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "verdict", "text"),
+    [
+        ({"leaks": LEAKING}, "leak_probes", "reject", "rsi_14 differs by 0.3"),
+        ({"leaks": None}, "leak_probes", "inconclusive", "did not run"),
+        ({"leaks": LeakReport(probes=(), seed=1)}, "leak_probes", "inconclusive", "did not run"),
+        ({"infra": InfraReport(is_loaded=False, golden_gap=None, error="no kernel")}, "infra", "reject", "no kernel"),
+        ({"infra": None}, "infra", "inconclusive", "not tried"),
+        ({"latency": None}, "latency_p99", "inconclusive", "not measured"),
+        (
+            {"gain_over": GAINS | {"logistic": Metric(value=-0.04, low=-0.05, high=-0.03)}},
+            "beats_logistic",
+            "reject",
+            "-4.0 points against logistic",
+        ),
+        (
+            {"gain_over": GAINS | {"majority": Metric(value=0.01, low=-0.01, high=0.03)}},
+            "beats_majority",
+            "inconclusive",
+            "it has to be better",
+        ),
+        ({"gain_over": {}}, "beats_majority", "inconclusive", "no prediction of the baseline majority"),
+    ],
+)
+def test_figures_that_cannot_be_believed_do_not_ship(
+    changes: dict[str, Any], name: str, verdict: str, text: str
+) -> None:
+    """A leak, an artifact that does not answer, a baseline that is better: each alone stops a model that wins."""
+    report = judge(evidence(BETTER, WORSE, **changes), QUICK)
+    assert report.verdict == verdict
+    assert criterion(report, name).status != "passed"
+    assert text in criterion(report, name).reason
+
+
+def test_a_baseline_may_be_equal_where_the_policy_says_not_worse() -> None:
+    """An equal logistic regression stops nothing by default, and leaves the verdict open if it has to be beaten."""
+    equal = GAINS | {"logistic": Metric(value=-0.002, low=-0.012, high=0.008)}
+    assert judge(evidence(BETTER, WORSE, gain_over=equal), QUICK).verdict == "approve"
+    demanding = QUICK.model_copy(update={"baselines": {"logistic": "better"}})
+    assert judge(evidence(BETTER, WORSE, gain_over=equal), demanding).verdict == "inconclusive"
+
+
+def test_a_model_that_is_better_on_the_whole_may_not_lose_a_symbol() -> None:
+    """A challenger that wins everywhere but on one symbol, where it is clearly worse, is rejected for that symbol."""
+    loser = BETTER.symbol == BETTER.symbol[0]
+    mixed = BETTER.with_p_up(np.where(loser, 1.0 - BETTER.p_up, np.where(BETTER.label > 0, 0.9, 0.1)))
+    report = judge(evidence(mixed, WORSE), QUICK)
+    found = criterion(report, "slices")
+    assert criterion(report, "accuracy_gain").status == "passed"
+    assert found.status == "failed"
+    assert f"symbol {BETTER.symbol[0]}" in found.reason
+    anyway = QUICK.model_copy(update={"slices": ("hour",)})
+    assert criterion(judge(evidence(mixed, WORSE), anyway), "slices").status == "passed"
+
+
+def test_the_number_of_trials_decides_where_the_policy_says_so() -> None:
+    """A deflated Sharpe ratio and a probability of overfitting are reported, and judged on request."""
+    lucky = SelectionReport(
+        n_trials=40, effective_trials=31.0, expected_best_sharpe=1.9, deflated_sharpe=0.62, pbo=0.55, pbo_trials=40
+    )
+    assert judge(evidence(BETTER, WORSE, selection=lucky), QUICK).verdict == "approve"
+    asked = QUICK.model_copy(update={"min_deflated_sharpe": 0.95, "max_pbo": 0.5})
+    report = judge(evidence(BETTER, WORSE, selection=lucky), asked)
+    assert report.verdict == "reject"
+    assert "over 40 trials is 0.620; needed at least 0.95" in criterion(report, "deflated_sharpe").reason
+    assert criterion(report, "pbo").status == "failed"
+    assert judge(evidence(BETTER, WORSE), asked).verdict == "inconclusive"
+
+
+def test_a_relative_gain_is_measured_by_the_champions_accuracy() -> None:
+    """Two percent of the champion's accuracy is about one point."""
+    report = judge(evidence(BETTER, WORSE), QUICK.model_copy(update={"accuracy_gain_unit": "relative"}))
+    found = criterion(report, "accuracy_gain")
+    assert found.threshold == pytest.approx(0.02 * accuracy(WORSE.label, WORSE.p_up))
+
+
+def test_strict_asks_for_the_bound_of_the_sharpe_difference() -> None:
+    """With a few hundred hours no bound lies near the estimate: strict leaves the question open."""
+    rivals = rival_predictions((0.25, 0.2), n_times=400, horizon=1, seed=2, n_symbols=2)
+    usual = criterion(judge(evidence(*rivals), QUICK), "net_sharpe")
+    strict = criterion(judge(evidence(*rivals), QUICK.model_copy(update={"policy": "strict"})), "net_sharpe")
+    assert usual.value == strict.value
+    if usual.status == "passed":
+        assert strict.status == "inconclusive"
+        assert "a shortfall of 0.5 is not ruled out" in strict.reason
+    else:
+        assert strict.status == usual.status

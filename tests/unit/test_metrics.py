@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ratchet.errors import InputError
 from ratchet.evaluation.bootstrap import Resampled, block_length, correct, resample_sums
 from ratchet.evaluation.metrics import (
+    NetReturns,
     accuracy,
     accuracy_gain,
     hit_interval,
@@ -19,6 +20,7 @@ from ratchet.evaluation.metrics import (
     sharpe_difference,
     sharpe_interval,
 )
+from ratchet.settings import CostSettings
 from tests.panels import HOUR_NS, START_NS, rival_predictions
 
 HOURS_PER_YEAR = 8760.0
@@ -102,6 +104,82 @@ def test_symbols_share_the_capital_equally_and_a_gap_pays_nothing() -> None:
     )
 
     np.testing.assert_allclose(returns.value, [0.01 - 0.02, 0.01, 0.01], atol=1e-15)
+
+
+def hourly(p_up: list[float], bar_return: list[float], costs: CostSettings, *, horizon: int = 1) -> NetReturns:
+    """One symbol on consecutive hours."""
+    n = len(p_up)
+    return net_returns(
+        START_NS + np.arange(n) * HOUR_NS,
+        np.full(n, "BTC/USDT"),
+        np.array(p_up),
+        np.array(bar_return),
+        horizon=horizon,
+        timeframe_ns=HOUR_NS,
+        costs=costs,
+    )
+
+
+def free(**costs: float) -> CostSettings:
+    """Costs of nothing but what is named."""
+    return CostSettings.model_validate({"fee_bps": 0.0, "half_spread_bps": 0.0, "slippage_bps": 0.0} | costs)
+
+
+def test_gross_returns_and_traded_value_explain_the_net_return() -> None:
+    """Long, long, short at 5 + 3 + 2 bps: the value traded is 1, 0 and 2, and each unit of it costs 10 bps."""
+    costs = CostSettings(fee_bps=5.0, half_spread_bps=3.0, slippage_bps=2.0)
+    got = hourly([0.9, 0.6, 0.1, 0.5], [0.5, 0.01, -0.02, 0.03], costs)
+
+    np.testing.assert_allclose(got.gross, [0.01, -0.02, -0.03], atol=1e-15)
+    np.testing.assert_allclose(got.traded, [1.0, 0.0, 2.0], atol=1e-15)
+    np.testing.assert_allclose(got.value, [0.009, -0.02, -0.032], atol=1e-15)
+
+
+def test_funding_is_paid_by_the_hour_on_long_and_short_alike() -> None:
+    """At 24 bps a day an hour costs 1 bp of what is held: all long, all short, nothing; half of it for half a unit."""
+    zero = [0.0] * 4
+    whole = hourly([0.9, 0.1, 0.5, 0.5], zero, free(funding_bps_per_day=24.0))
+    halves = hourly([0.9, 0.5, 0.5, 0.5], zero, free(funding_bps_per_day=24.0), horizon=2)
+
+    np.testing.assert_allclose(whole.value, [-1e-4, -1e-4, 0.0], atol=1e-18)
+    np.testing.assert_allclose(halves.value, [-0.5e-4, -0.5e-4, 0.0], atol=1e-18)
+    assert not whole.gross.any()
+
+
+def test_a_late_order_earns_and_pays_that_many_bars_later() -> None:
+    """One bar of delay: the long decision of bar 0 earns bar 2, not bar 1, pays 10 bps there and 10 bps to leave."""
+    moves = [0.0, 0.01, 0.02, 0.03]
+    late = hourly([0.9, 0.5, 0.5, 0.5], moves, free(fee_bps=10.0, latency_bars=1))
+    too_late = hourly([0.9, 0.5, 0.5, 0.5], moves, free(fee_bps=10.0, latency_bars=9))
+
+    np.testing.assert_allclose(late.gross, [0.0, 0.02, 0.0], atol=1e-15)
+    np.testing.assert_allclose(late.value, [0.0, 0.019, -0.001], atol=1e-15)
+    assert too_late.value.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_one_sides_costs_are_given_once() -> None:
+    """Costs and one_side_bps mean the same where nothing else is paid; both or neither, or no rows, are refused."""
+    rows = (START_NS + np.arange(3) * HOUR_NS, np.full(3, "A"), np.array([0.9, 0.1, 0.9]), np.array([0.0, 0.01, 0.02]))
+    costs = CostSettings()
+    by_costs = net_returns(*rows, horizon=1, timeframe_ns=HOUR_NS, costs=costs)
+    by_side = net_returns(*rows, horizon=1, timeframe_ns=HOUR_NS, one_side_bps=costs.one_side_bps)
+
+    np.testing.assert_array_equal(by_costs.value, by_side.value)
+    with pytest.raises(InputError, match="either costs or one_side_bps"):
+        net_returns(*rows, horizon=1, timeframe_ns=HOUR_NS)
+    with pytest.raises(InputError, match="either costs or one_side_bps"):
+        net_returns(*rows, horizon=1, timeframe_ns=HOUR_NS, one_side_bps=1.0, costs=costs)
+    with pytest.raises(InputError, match="no predictions to trade"):
+        net_returns(
+            np.zeros(0, dtype=np.int64), rows[1][:0], rows[2][:0], rows[3][:0], horizon=1, timeframe_ns=1, costs=costs
+        )
+
+
+@pytest.mark.parametrize("wrong", [{"funding_bps_per_day": -0.1}, {"latency_bars": -1}])
+def test_costs_that_would_pay_or_look_ahead_are_refused(wrong: dict[str, float]) -> None:
+    """A negative delay would trade before the decision."""
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
+        CostSettings.model_validate(wrong)
 
 
 def test_net_returns_do_not_depend_on_later_predictions() -> None:

@@ -1,54 +1,11 @@
-"""The single criteria of the gate: each is passed, failed or inconclusive, and says why in one sentence."""
+"""Is the challenger right more often than the champion, and does it earn at least as much?"""
 
 from __future__ import annotations
 
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field
-
 from ratchet.evaluation.bootstrap import Resampled
-from ratchet.evaluation.latency import LatencyReport
+from ratchet.evaluation.criteria.criterion import Criterion, points
 from ratchet.evaluation.metrics import Metric
-
-Status = Literal["passed", "failed", "inconclusive"]
-
-
-class GatePolicy(BaseModel):
-    """What a challenger has to show.
-
-    `policy` says how the accuracy gain is proven: `point` by the estimate alone (this approves noise), `significant` by
-    the estimate and a one-sided test against no gain, `strict` by a lower bound that reaches the needed gain.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    min_accuracy_gain: float = Field(0.02, ge=0, lt=1, description="Gain over the champion, share of moves.")
-    alpha: float = Field(0.05, gt=0, lt=0.5, description="Level of every one-sided test and bound.")
-    max_latency_p99_ms: float = Field(5.0, gt=0, description="The 99th percentile must be proven to lie below.")
-    max_train_gap: float = Field(0.05, gt=0, lt=1, description="Training minus out-of-sample accuracy, share.")
-    policy: Literal["point", "significant", "strict"] = "significant"
-    sharpe_tolerance: float = Field(0.1, ge=0, description="A Sharpe ratio short by less is undecided, not failed.")
-    min_edge: float = Field(0.0, ge=0, lt=0.5, description="Least |p_up - 0.5| that the Sharpe ratio trades.")
-    min_blocks: int = Field(10, ge=2, description="Fewer independent stretches of time decide nothing.")
-    n_resamples: int = Field(2000, ge=100, description="Bootstrap resamples.")
-
-
-class Criterion(BaseModel):
-    """One question and its answer.
-
-    `low` and `high` are one-sided bounds of `value` where it is an estimate; `p_value` belongs to "no gain at all".
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    status: Status
-    value: float
-    threshold: float
-    low: float | None
-    high: float | None
-    reason: str
-    p_value: float | None = None
+from ratchet.evaluation.policy import GatePolicy
 
 
 def accuracy_gain_criterion(
@@ -56,10 +13,10 @@ def accuracy_gain_criterion(
 ) -> Criterion:
     """Ask whether the challenger is right more often than the champion, by at least the needed gain."""
     low, high = gain.bounds(1.0 - policy.alpha)
-    needed = policy.min_accuracy_gain
+    needed = _needed(policy, champion)
     if gain.n_blocks < policy.min_blocks:
         status, end = "inconclusive", _too_short(gain, policy)
-    elif _gain_is_shown(gain.value, low, policy):
+    elif _gain_is_shown(gain.value, low, needed, policy):
         status, end = "passed", "so the gain is shown"
     elif high < needed or (policy.policy == "point" and gain.value < needed):
         status, end = "failed", "so the needed gain is ruled out" if high < needed else "which is less than needed"
@@ -67,7 +24,7 @@ def accuracy_gain_criterion(
         status, end = "inconclusive", "so more data are needed to tell"
     reason = (
         f"Right on {own:.1%} of {n_moves:,} moves against the champion's {champion:.1%}: {_gain_text(gain, policy)}; "
-        f"needed {_needed_text(policy)}, {end}."
+        f"needed {_needed_text(needed, policy)}, {end}."
     )
     return Criterion(
         name="accuracy_gain",
@@ -115,7 +72,9 @@ def net_sharpe_criterion(difference: Resampled, *, own: float, champion: float |
     low, high = difference.bounds(1.0 - policy.alpha)
     enough = difference.value > 0.0 if champion is None else difference.value >= 0.0
     rival = "above 0" if champion is None else f"the champion's {champion:.2f} or more"
-    if enough:
+    if enough and policy.policy == "strict" and low <= -policy.max_sharpe_shortfall:
+        status, end = "inconclusive", f"and a shortfall of {policy.max_sharpe_shortfall:g} is not ruled out"
+    elif enough:
         status, end = "passed", "so it passes"
     elif difference.value >= -policy.sharpe_tolerance:
         status, end = "inconclusive", f"and it falls short by no more than the tolerance of {policy.sharpe_tolerance:g}"
@@ -159,69 +118,30 @@ def walk_forward_sharpe_criterion(found: Metric) -> Criterion:
     )
 
 
-def latency_criterion(latency: LatencyReport, policy: GatePolicy) -> Criterion:
-    """Ask whether the 99th percentile of latency is proven to lie below the limit."""
-    limit = policy.max_latency_p99_ms
-    if latency.p99_upper_ms < limit:
-        status, end = "passed", "so it is proven to be below"
-    elif latency.p99_ms >= limit:
-        status, end = "failed", "so it is too slow"
-    else:
-        status, end = "inconclusive", "so it is not proven to be below; measure more calls"
-    reason = (
-        f"The 99th percentile of {latency.n:,} calls is {latency.p99_ms:.2f} ms, with 95% confidence at most "
-        f"{latency.p99_upper_ms:.2f} ms; the limit is {limit:g} ms, {end}."
-    )
-    return Criterion(
-        name="latency_p99",
-        status=status,
-        value=latency.p99_ms,
-        threshold=limit,
-        low=None,
-        high=latency.p99_upper_ms,
-        reason=reason,
-    )
+def _needed(policy: GatePolicy, champion: float) -> float:
+    is_relative = policy.accuracy_gain_unit == "relative"
+    return policy.min_accuracy_gain * champion if is_relative else policy.min_accuracy_gain
 
 
-def train_gap_criterion(train_gap: float, policy: GatePolicy) -> Criterion:
-    """Ask whether the model is not much better on what it was trained on than out of sample."""
-    allowed = policy.max_train_gap
-    is_small = train_gap < allowed
-    reason = (
-        f"Training accuracy minus out-of-sample accuracy is {_points(train_gap)} points; it must stay below "
-        f"{_points(allowed)}, so {'it passes' if is_small else 'the model fits its training data too closely'}."
-    )
-    return Criterion(
-        name="train_gap",
-        status="passed" if is_small else "failed",
-        value=train_gap,
-        threshold=allowed,
-        low=None,
-        high=None,
-        reason=reason,
-    )
-
-
-def _gain_is_shown(gain: float, low: float, policy: GatePolicy) -> bool:
+def _gain_is_shown(gain: float, low: float, needed: float, policy: GatePolicy) -> bool:
     if policy.policy == "strict":
-        return low >= policy.min_accuracy_gain
-    return gain >= policy.min_accuracy_gain and (policy.policy == "point" or low > 0.0)
+        return low >= needed
+    return gain >= needed and (policy.policy == "point" or low > 0.0)
 
 
 def _gain_text(gain: Resampled, policy: GatePolicy) -> str:
     low, high = gain.bounds(1.0 - policy.alpha)
     return (
-        f"gain {_points(gain.value)} points, one-sided {1 - policy.alpha:.0%} bounds {_points(low)} and "
-        f"{_points(high)}, {_p_text(gain.p_value())}"
+        f"gain {points(gain.value)} points, one-sided {1 - policy.alpha:.0%} bounds {points(low)} and "
+        f"{points(high)}, {_p_text(gain.p_value())}"
     )
 
 
-def _needed_text(policy: GatePolicy) -> str:
-    needed = _points(policy.min_accuracy_gain)
+def _needed_text(needed: float, policy: GatePolicy) -> str:
     return {
-        "point": f"{needed}",
-        "significant": f"{needed} and p < {policy.alpha:g}",
-        "strict": f"a lower bound of {needed}",
+        "point": points(needed),
+        "significant": f"{points(needed)} and p < {policy.alpha:g}",
+        "strict": f"a lower bound of {points(needed)}",
     }[policy.policy]
 
 
@@ -234,7 +154,3 @@ def _too_short(estimate: Resampled, policy: GatePolicy) -> str:
 
 def _p_text(p_value: float) -> str:
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
-
-
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f}"

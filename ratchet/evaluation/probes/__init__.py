@@ -1,0 +1,1 @@
+"""Leak probes: searches for knowledge of the future, run on every retraining. Import from the modules."""
