@@ -32,10 +32,10 @@ def score(rows: Predictions, *, seed: int, n_resamples: int = N_RESAMPLES) -> Sc
     Only rows that moved beyond the cost band count, but for the information coefficient, which ranks all rows. A p_up
     of exactly 0.5 is half a hit in the accuracy and in both recalls. The balanced accuracy is the mean of the recalls
     of up and down; where only one direction occurred, that one's recall. The log loss clips p_up at 1e-7. The
-    information coefficient is Spearman's, over all times and symbols at once; resamples keep the ranks of the whole
-    sample, which saves ranking each anew and changes the interval by a lower order; it is 0 where p_up or the return
-    never varies. Calibration bins are deciles of p_up, merged until each holds 50 rows, or one
-    bin where fewer moved; the last includes its upper edge.
+    information coefficient is Spearman's, over all times and symbols at once, and 0 where p_up or the return never
+    varies; resamples keep the ranks of the whole sample, which is right for correlations near 0, as those of markets
+    are, and an approximation for strong ones. Calibration bins are deciles of p_up, merged until each holds 50 rows, or
+    one bin where fewer moved; the last includes its upper edge.
 
     Args:
         rows: out-of-sample predictions.
@@ -48,23 +48,12 @@ def score(rows: Predictions, *, seed: int, n_resamples: int = N_RESAMPLES) -> Sc
     right = accuracy(rows.label, rows.p_up)
     moved = rows.label != 0
     is_up, p_up = rows.label[moved] > 0, rows.p_up[moved]
-    hit = hits(rows.label, rows.p_up)[moved]
-    clipped = np.clip(p_up, _CLIP, 1.0 - _CLIP)
-    columns = {
-        "up": is_up.astype(np.float64),
-        "down": (~is_up).astype(np.float64),
-        "up_hit": hit * is_up,
-        "down_hit": hit * ~is_up,
-        "log_loss": -np.log(np.where(is_up, clipped, 1.0 - clipped)),
-        "brier": np.square(p_up - is_up),
-    }
     edges = _calibration_edges(p_up)
     member = np.searchsorted(edges, p_up, side="right")
+    columns = _losses(is_up, p_up, hits(rows.label, rows.p_up)[moved])
     for index in range(len(edges) + 1):
-        columns |= {
-            f"n_{index}": (member == index).astype(np.float64),
-            f"up_{index}": (member == index) * columns["up"],
-        }
+        inside = (member == index).astype(np.float64)
+        columns |= {f"n_{index}": inside, f"up_{index}": inside * is_up}
     resampled = _Resampling.draw(rows, moved, columns, seed=seed, n_resamples=n_resamples)
     calibration = _calibration(resampled, edges, member, p_up)
     balanced = _balanced_accuracy if 0 < np.count_nonzero(is_up) < len(is_up) else _accuracy
@@ -120,6 +109,19 @@ class _Resampling:
         error = correct(point, drawn[np.isfinite(drawn)], n_times=self.n_times, block=self.block, overlap=self.horizon)
         found = to_metric(error)
         return Metric(value=point, low=max(found.low, low), high=min(found.high, high))
+
+
+def _losses(is_up: NDArray[np.bool_], p_up: FloatArray, hit: FloatArray) -> dict[str, FloatArray]:
+    """Return what is summed over moves, each (move,)."""
+    clipped = np.clip(p_up, _CLIP, 1.0 - _CLIP)
+    return {
+        "up": is_up.astype(np.float64),
+        "down": (~is_up).astype(np.float64),
+        "up_hit": hit * is_up,
+        "down_hit": hit * ~is_up,
+        "log_loss": -np.log(np.where(is_up, clipped, 1.0 - clipped)),
+        "brier": np.square(p_up - is_up),
+    }
 
 
 def _sum_by(row: NDArray[np.intp], value: FloatArray, n_times: int) -> FloatArray:

@@ -111,7 +111,7 @@ def _sums_per_moment(
 
 def _slice(kind: Kind, name: str, table: FloatArray, draws: FloatArray, *, block: int, overlap: int) -> Slice:
     """Return one slice's figures; the columns are moves, hits and, where there is a champion, the gain in hits."""
-    total, draws = table.sum(axis=0), draws[draws[:, 0] > 0]
+    total, draws = table.sum(axis=0), draws[draws[:, 0] > 0]  # a resample without a move of the slice says nothing
     n_stretches = len(np.unique(np.flatnonzero(table[:, 0]) // block))
     n_times = min(n_stretches * block, len(table))
     shares = [
