@@ -10,8 +10,10 @@ from __future__ import annotations
 from prefect import flow
 
 from ratchet.evaluation.turn import RetrainRequest, TurnReport
+from tasks.catalog import show_in_catalog
 from tasks.collect import collect_market_data
 from tasks.evaluate import judge_candidate
+from tasks.evidence import gather_evidence
 from tasks.features import build_training_panel, materialize_windows
 from tasks.lease import retraining_lease
 from tasks.optimize import export_candidate
@@ -31,7 +33,10 @@ def retrain(
     model: str | None = None,
     preset: str = "small",
     features: str = "base",
+    n_splits: int = 5,
+    scheme: str = "expanding",
     reason: str = "manual",
+    event_id: str = "",
 ) -> TurnReport:
     """Collect, validate, train, compress, judge, register and, if approved, roll out; return the report."""
     request = RetrainRequest.create(
@@ -42,16 +47,21 @@ def retrain(
         model=model,
         preset=preset,
         features=features,
+        n_splits=n_splits,
+        scheme=scheme,
         reason=reason,
+        event_id=event_id,
     )
     with retraining_lease():
         raw = collect_market_data(request)
         dataset = validate_dataset(raw, is_live=request.is_live)
         panel = build_training_panel(dataset, request)
         training = train_walk_forward(panel, dataset, request)
+        evaluation = gather_evidence(panel, dataset, training, request)
         candidate = export_candidate(panel, training, request)
-        gate = judge_candidate(panel, training, candidate, request)
-        version = register_candidate(panel, dataset, training, candidate, gate, request)
+        gate = judge_candidate(panel, training, evaluation, candidate, request)
+        version = register_candidate(panel, raw, dataset, training, evaluation, candidate, gate, request)
         materialize_windows(dataset, request)
         rollout = roll_out(version, gate, request)
+        show_in_catalog(version)
         return publish_report(raw, dataset, training, candidate, gate, version, rollout, request)

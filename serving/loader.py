@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -11,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ratchet.errors import ArtifactError, CandidateRejectedError, InputError, RatchetError
 from ratchet.registry.base import ModelRegistry, ModelVersion
-from ratchet.registry.golden import GOLDEN_FILE, Golden, read_golden
+from ratchet.registry.golden import GOLDEN_FILE, Golden, parse_golden
 
 MODEL_FILE = "model.onnx"
 GOLDEN_TOLERANCE = 1e-4
@@ -71,60 +73,89 @@ def load_model(registry: ModelRegistry, version: ModelVersion) -> LoadedModel:
     The check is the warm-up as well. It takes milliseconds to a second: never call it on an event loop.
 
     Raises:
+        NotFoundError: no golden answers were registered.
         ArtifactError: a file is missing, was altered, or is not what its name says.
         CandidateRejectedError: the model does not reproduce its golden answers.
     """
-    metadata = _metadata(version)
-    session = _session(version, registry.read_file(version, MODEL_FILE))
-    model = LoadedModel(
+    model, golden = open_model(
+        lambda filename: registry.read_file(version, filename),
+        version.metadata,
         name=version.name,
         version=version.version,
         digest=version.digest,
-        schema_hash=metadata.schema_hash,
-        feature_view=metadata.feature_view,
-        symbols=metadata.symbols,
-        window=metadata.window,
-        n_features=len(metadata.feature_names),
-        timeframe=metadata.timeframe,
-        horizon=metadata.horizon,
-        session=session,
     )
-    _check_golden(model, read_golden(registry, version))
-    return model
-
-
-def _metadata(version: ModelVersion) -> _Metadata:
-    try:
-        return _Metadata.model_validate(dict(version.metadata))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ArtifactError(f"{version.name} {version.version}: metadata {where}: {first['msg']}") from error
-
-
-def _session(version: ModelVersion, onnx_bytes: bytes) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = _QUIET
-    try:
-        session = ort.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has no common base class for its errors
-        raise ArtifactError(
-            f"{version.name} {version.version}: onnxruntime cannot load {MODEL_FILE}: {error}"
-        ) from error
-    names = [node.name for node in session.get_inputs()]
-    if names != [_INPUT_NAME]:
-        raise ArtifactError(f"{version.name} {version.version}: {MODEL_FILE} takes {names}, not [{_INPUT_NAME!r}]")
-    return session
-
-
-def _check_golden(model: LoadedModel, golden: Golden) -> None:
-    gap = float(np.abs(_first_answers(model, golden.windows) - golden.p_up).max())
+    gap = golden_gap(model, golden)
     if gap > GOLDEN_TOLERANCE:
         raise CandidateRejectedError(
             f"{model.name} {model.version} differs from its golden answers by {gap:.1e}, over {GOLDEN_TOLERANCE:.0e}"
         )
+    return model
+
+
+def open_model(
+    read: Callable[[str], bytes], metadata: Mapping[str, Any], *, name: str, version: str, digest: str
+) -> tuple[LoadedModel, Golden]:
+    """Load a model from wherever `read` finds its files, with its golden answers, which it has yet to give.
+
+    Raises:
+        ArtifactError: a file or the metadata are not what serving needs.
+        RatchetError: whatever `read` raises.
+    """
+    described = _described(metadata, f"{name} {version}")
+    session = _session(read(MODEL_FILE), f"{name} {version}")
+    model = LoadedModel(
+        name=name,
+        version=version,
+        digest=digest,
+        schema_hash=described.schema_hash,
+        feature_view=described.feature_view,
+        symbols=described.symbols,
+        window=described.window,
+        n_features=len(described.feature_names),
+        timeframe=described.timeframe,
+        horizon=described.horizon,
+        session=session,
+    )
+    try:
+        return model, parse_golden(read(GOLDEN_FILE))
+    except ArtifactError as error:
+        raise ArtifactError(f"{name} {version}: {error}") from error
+
+
+def golden_gap(model: LoadedModel, golden: Golden) -> float:
+    """Return the largest difference between what the model answers and what it answered when it was registered.
+
+    Raises:
+        ArtifactError: the golden windows do not fit the model.
+        CandidateRejectedError: it cannot run, or answers with anything but probabilities.
+    """
+    return float(np.abs(_first_answers(model, golden.windows) - golden.p_up).max())
+
+
+def _described(metadata: Mapping[str, Any], label: str) -> _Metadata:
+    try:
+        return _Metadata.model_validate(dict(metadata))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ArtifactError(f"{label}: metadata {where}: {first['msg']}") from error
+
+
+def _session(onnx_bytes: bytes, label: str) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _QUIET
+    # What was inspected as ONNX is never read as onnxruntime's own format, whatever marks the bytes carry.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    try:
+        session = ort.InferenceSession(onnx_bytes, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime has no common base class for its errors
+        raise ArtifactError(f"{label}: onnxruntime cannot load {MODEL_FILE}: {error}") from error
+    names = [node.name for node in session.get_inputs()]
+    if names != [_INPUT_NAME]:
+        raise ArtifactError(f"{label}: {MODEL_FILE} takes {names}, not [{_INPUT_NAME!r}]")
+    return session
 
 
 def _first_answers(model: LoadedModel, windows: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -11,44 +11,63 @@ from prefect.cache_policies import NO_CACHE
 from models.optimization.onnx import OnnxPredictor
 from ratchet.clock import SystemClock
 from ratchet.data.atomic import write_json
-from ratchet.evaluation.criteria import GatePolicy
 from ratchet.evaluation.gate import Evidence, GateReport, judge
+from ratchet.evaluation.policy import load_policy
 from ratchet.evaluation.predictions import Predictions, load_predictions
+from ratchet.evaluation.report import EvaluationReport
 from ratchet.evaluation.turn import CandidateRef, RetrainRequest, TrainingRef
 from ratchet.features.panel import Panel, PanelRef, load_panel
 from ratchet.registry import ModelVersion, open_registry
+from ratchet.registry.evidence import GATE_FILE
 from ratchet.settings import Settings, load_settings
-from ratchet.tracking import open_tracker
 from tasks.champion import in_production, walk_forward_of
 from tasks.narration import narrate
+from tasks.pictures import draw_gate, inline, keep_pictures
 
 _BATCH = 2_048
 
 
 @task(name="gate", cache_policy=NO_CACHE)
 def judge_candidate(
-    panel_ref: PanelRef, training: TrainingRef, candidate: CandidateRef, request: RetrainRequest
+    panel_ref: PanelRef,
+    training: TrainingRef,
+    evaluation: EvaluationReport,
+    candidate: CandidateRef,
+    request: RetrainRequest,
 ) -> GateReport:
     """Compare the artefact that would ship with production, on a window that neither has seen.
 
+    The sealed report is stored as gate.json beside the candidate, and registered with it.
+
     Raises:
         LeakageError: the champion was trained on labels that reach into the window.
+        ConfigurationError: the policy's file cannot be used.
     """
     settings = load_settings()
+    policy = load_policy(settings.gate_policy)
     with narrate("gate") as narration:
-        report = judge(_evidence(settings, load_panel(panel_ref), training, candidate, request), GatePolicy())
+        report = judge(_evidence(settings, load_panel(panel_ref), training, evaluation, candidate, request), policy)
         narration.conclude(f"{report.verdict} on {report.n:,} moves, against {report.champion or 'the baselines'}")
-    write_json(training.folder / "gate.json", report.model_dump(mode="json"))
-    tracker = open_tracker(settings, SystemClock())
-    tracker.log_artifacts(training.run_id, training.folder / "gate.json")
-    create_markdown_artifact(_markdown(report), key="gate-report", description="Verdict of the gate, with reasons")
+    write_json(candidate.folder / GATE_FILE, report.model_dump(mode="json"))
+    picture = draw_gate(report)
+    keep_pictures(candidate.folder, picture)
+    create_markdown_artifact(
+        f"{_markdown(report)}\n\n{inline(picture)}",
+        key="gate-report",
+        description=f"{report.verdict}, with reasons",
+    )
     return report
 
 
 def _evidence(
-    settings: Settings, panel: Panel, training: TrainingRef, candidate: CandidateRef, request: RetrainRequest
+    settings: Settings,
+    panel: Panel,
+    training: TrainingRef,
+    evaluation: EvaluationReport,
+    candidate: CandidateRef,
+    request: RetrainRequest,
 ) -> Evidence:
-    walk_forward = walk_forward_of(panel)
+    walk_forward = walk_forward_of(panel, request)
     fold = walk_forward.split(panel.decision_ns, panel.t1_ns)[-1]
     window = last_fold(load_predictions(training.folder / "predictions.parquet"))
     index = sample_positions(panel, window)
@@ -63,6 +82,12 @@ def _evidence(
         costs=settings.costs,
         embargo_ns=walk_forward.embargo_ns,
         seed=int(fold.index),
+        model_digest=candidate.digest,
+        issued_ns=SystemClock().now_ns(),
+        gain_over=training.validation.pooled.gain_over,
+        leaks=evaluation.leaks,
+        infra=candidate.infra,
+        selection=evaluation.selection,
         champion=window.with_p_up(champion[1]) if champion else None,
         champion_train_end_ns=int(champion[0].metadata["train_end_ns"]) if champion else None,
         champion_name=f"{champion[0].name} {champion[0].version}" if champion else None,
@@ -99,7 +124,14 @@ def sample_positions(panel: Panel, rows: Predictions) -> NDArray[np.int64]:
 
 
 def _markdown(report: GateReport) -> str:
-    lines = [f"# Gate: {report.verdict}", f"Against: {report.champion or 'no champion yet, the baselines'}", ""]
-    lines += ["| criterion | status | reason |", "|---|---|---|"]
+    against = report.champion or "no champion yet, the baselines"
+    lines = [
+        f"# Gate: {report.verdict}",
+        f"Against: {against}. Policy: {report.policy.policy}.",
+        f"Seal `{report.digest}` on model file `{report.model_digest[:16]}`.",
+        "",
+        "| criterion | status | reason |",
+        "|---|---|---|",
+    ]
     lines += [f"| {item.name} | {item.status} | {item.reason} |" for item in report.criteria]
     return "\n".join(lines)

@@ -18,13 +18,16 @@ from ratchet.features.store import open_online_store
 from ratchet.market import Timeframe
 from ratchet.rollout.live_features import recorded_for
 from ratchet.settings import load_settings
-from tasks.champion import refuse_hopeless
+from tasks.champion import refuse_hopeless, refuse_short
 from tasks.narration import narrate
 
 
 @task(name="features", cache_policy=NO_CACHE)
-def build_training_panel(dataset: DatasetRef, request: RetrainRequest) -> PanelRef:
-    """Compute features and labels of all symbols; samples that span a gap are left out."""
+def build_training_panel(dataset: DatasetRef, request: RetrainRequest, *, is_for_production: bool = True) -> PanelRef:
+    """Compute features and labels of all symbols; samples that span a gap are left out.
+
+    A panel for production is refused where no model trained on it could be compared with the one there.
+    """
     settings, features, recipe = load_settings(), FeatureSet.named(request.features), recipe_by_name(request.preset)
     with narrate("features") as narration:
         candles = load_candles(dataset)
@@ -42,7 +45,9 @@ def build_training_panel(dataset: DatasetRef, request: RetrainRequest) -> PanelR
         narration.conclude(
             f"{len(panel):,} samples of {len(panel.feature_names)} features x {panel.window} bars{left_out}"
         )
-    refuse_hopeless(settings, panel, request)
+    refuse_short(panel, request)
+    if is_for_production:
+        refuse_hopeless(settings, panel, request)
     return save_panel(settings.root / "panels", panel)
 
 

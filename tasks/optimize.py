@@ -1,53 +1,57 @@
-"""Export the last fold's model to ONNX, prove that it answers like torch, and measure it."""
+"""Export the last fold's model to ONNX, prove that it answers like torch, and try it as it would be served."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models.optimization.benchmark import benchmark
 from models.optimization.onnx import OnnxPredictor, export_to_onnx
 from models.training.recipes import recipe_by_name
 from models.training.trainer import fit_fold, save_weights
 from ratchet.data.atomic import write_json
 from ratchet.evaluation.turn import CandidateRef, RetrainRequest, TrainingRef
 from ratchet.evaluation.walk_forward import Fold
-from ratchet.features.panel import PanelRef, load_panel
+from ratchet.features.panel import Panel, PanelRef, load_panel
+from ratchet.registry.names import METADATA_FILE, MODEL_FILE
 from tasks.champion import walk_forward_of
+from tasks.infra import try_in_server
 from tasks.narration import narrate
 from tasks.train import fold_folder
 
 N_PARITY_WINDOWS = 256
-N_GOLDEN_WINDOWS = 2
-N_LATENCY_CALLS = 1_000
+MAX_GOLDEN_WINDOWS = 32
+MAX_GOLDEN_VALUES = 60_000
+"""Golden windows are JSON, which the registry accepts up to two megabytes of."""
 
 
 @task(name="optimize", cache_policy=NO_CACHE)
 def export_candidate(panel_ref: PanelRef, training: TrainingRef, request: RetrainRequest) -> CandidateRef:
-    """Write model.onnx, model.pt and golden.json of the candidate, which is the last fold's model.
+    """Write model.onnx, model.pt, golden.json and metadata.json of the candidate, which is the last fold's model.
 
     Raises:
         CandidateRejectedError: the exported graph does not answer like the network.
     """
     panel, recipe = load_panel(panel_ref), recipe_by_name(request.preset)
-    fold = walk_forward_of(panel).split(panel.decision_ns, panel.t1_ns)[-1]
+    fold = walk_forward_of(panel, request).split(panel.decision_ns, panel.t1_ns)[-1]
     folder = training.folder / "candidate"
     folder.mkdir(parents=True, exist_ok=True)
     with narrate("compress") as narration:
         trained = fit_fold(panel, fold, recipe, fold_folder(training.folder, fold.index))  # finished: only loads
         windows = panel.windows(_spread(fold, N_PARITY_WINDOWS))
-        report = export_to_onnx(trained.model, folder / "model.onnx", example_windows=windows)
+        report = export_to_onnx(trained.model, folder / MODEL_FILE, example_windows=windows)
         save_weights(trained.model, folder / "model.pt")
-        predictor = OnnxPredictor(folder / "model.onnx")
-        _write_golden(predictor, panel.windows(fold.test[-N_GOLDEN_WINDOWS:]), folder)
-        latency = benchmark(folder / "model.onnx", windows[:1], n=N_LATENCY_CALLS)
+        predictor = OnnxPredictor(folder / MODEL_FILE)
+        _write_golden(predictor, panel.windows(_spread(fold, _n_golden(panel))), folder)
+        write_json(folder / METADATA_FILE, served_metadata(panel, request))
+        latency, infra = try_in_server(folder)
+        answered = f"p99 {latency.p99_ms:.2f} ms as served" if latency else f"NOT SERVED: {infra.error}"
         narration.conclude(
-            f"ONNX {report.size_bytes / 1024:.0f} KiB, differs from torch by {report.max_abs_diff:.1e}, "
-            f"p99 {latency.p99_ms:.2f} ms"
+            f"ONNX {report.size_bytes / 1024:.0f} KiB, differs from torch by {report.max_abs_diff:.1e}, {answered}"
         )
     return CandidateRef(
         uri=str(folder),
@@ -56,7 +60,26 @@ def export_candidate(panel_ref: PanelRef, training: TrainingRef, request: Retrai
         parity_max_abs_diff=report.max_abs_diff,
         n_parity_windows=report.n_windows,
         latency=latency,
+        infra=infra,
     )
+
+
+def served_metadata(panel: Panel, request: RetrainRequest) -> dict[str, Any]:
+    """Return what the server needs to know to feed a model of this panel."""
+    return {
+        "feature_view": request.feature_view(panel.schema_hash, panel.window),
+        "schema_hash": panel.schema_hash,
+        "feature_names": list(panel.feature_names),
+        "window": panel.window,
+        "timeframe": panel.timeframe,
+        "horizon": panel.horizon,
+        "market": request.market,
+        "symbols": list(panel.symbols),
+    }
+
+
+def _n_golden(panel: Panel) -> int:
+    return max(2, min(MAX_GOLDEN_WINDOWS, MAX_GOLDEN_VALUES // (panel.window * len(panel.feature_names))))
 
 
 def _spread(fold: Fold, n_windows: int) -> NDArray[np.int64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -9,12 +11,11 @@ from prefect.cache_policies import NO_CACHE
 from ratchet.clock import SystemClock, iso_utc
 from ratchet.data.atomic import write_bytes, write_json
 from ratchet.data.manifest import DatasetRef
-from ratchet.data.snapshots import load_manifest
 from ratchet.evaluation.gate import GateReport
+from ratchet.evaluation.latency import LatencyReport
 from ratchet.evaluation.metrics import Metric
 from ratchet.evaluation.turn import (
     CandidateRef,
-    DatasetSummary,
     RetrainRequest,
     RolloutSummary,
     TrainingRef,
@@ -23,6 +24,7 @@ from ratchet.evaluation.turn import (
 from ratchet.registry import ModelVersion
 from ratchet.settings import load_settings
 from ratchet.tracking import open_tracker
+from tasks.summary import summarize
 
 
 @task(name="report", cache_policy=NO_CACHE)
@@ -42,7 +44,7 @@ def publish_report(
         model_name=version.name,
         version=version.version,
         run_id=training.run_id,
-        dataset=_summary(raw, dataset),
+        dataset=summarize(raw, dataset),
         validation=training.validation,
         gate=gate,
         candidate=candidate,
@@ -51,25 +53,11 @@ def publish_report(
     text = to_markdown(report)
     write_bytes(training.folder / "report.md", text.encode())
     write_json(training.folder / "report.json", report.model_dump(mode="json"))
-    tracker = open_tracker(load_settings(), SystemClock())
-    for name in ("report.md", "report.json", "candidate"):
-        tracker.log_artifacts(training.run_id, training.folder / name)
+    with closing(open_tracker(load_settings(), SystemClock(), {})) as tracker:
+        for name in ("report.md", "report.json", "candidate"):
+            tracker.log_artifacts(training.run_id, training.folder / name)
     create_markdown_artifact(text, key="turn-report", description=f"{version.name} {version.version}: {gate.verdict}")
     return report
-
-
-def _summary(raw: DatasetRef, dataset: DatasetRef) -> DatasetSummary:
-    before, after = load_manifest(raw), load_manifest(dataset)
-    n_rows = sum(after.n_rows.values())
-    return DatasetSummary(
-        digest=dataset.digest,
-        source=after.source,
-        symbols=after.symbols,
-        n_rows=n_rows,
-        n_quarantined=sum(before.n_rows.values()) - n_rows,
-        start_ns=after.start_ns,
-        end_ns=after.end_ns,
-    )
 
 
 def to_markdown(report: TurnReport) -> str:
@@ -112,12 +100,18 @@ def _number(metric: Metric) -> str:
     return f"{metric.value:.1f} ({metric.low:.1f} to {metric.high:.1f})"
 
 
+def _latency(latency: LatencyReport | None) -> str:
+    if latency is None:
+        return "not measured, the artifact did not answer"
+    return f"p50 {latency.p50_ms:.2f} ms, p99 {latency.p99_ms:.2f} ms, bound {latency.p99_upper_ms:.2f} ms, as served"
+
+
 def _conclusions(report: TurnReport) -> list[str]:
     latency, rollout = report.candidate.latency, report.rollout
     return [
         *(f"- {item.name}: **{item.status}**. {item.reason}" for item in report.gate.criteria),
         *(f"- remark: {remark}" for remark in report.remarks),
-        f"- latency: p50 {latency.p50_ms:.2f} ms, p99 {latency.p99_ms:.2f} ms, bound {latency.p99_upper_ms:.2f} ms",
+        f"- latency: {_latency(latency)}",
         f"- rollout: **{rollout.verdict}**. {rollout.reason}",
         f"- in production: {rollout.production_version or 'nothing'}",
     ]

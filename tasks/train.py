@@ -1,10 +1,11 @@
-"""Train by purged walk-forward, beside the baselines, with every fold tracked."""
+"""Train by purged walk-forward, beside the baselines, with every fold tracked as a run of its own."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,7 +29,8 @@ from ratchet.features.panel import Panel, PanelRef, load_panel
 from ratchet.market import Timeframe
 from ratchet.settings import Settings, load_settings
 from ratchet.tracking import Tracker, open_tracker
-from tasks.champion import N_SPLITS, walk_forward_of
+from ratchet.tracking.lineage import lineage_tags
+from tasks.champion import walk_forward_of
 from tasks.narration import Narration, narrate
 
 
@@ -37,24 +39,25 @@ def train_walk_forward(panel_ref: PanelRef, dataset: DatasetRef, request: Retrai
     """Fit and judge one model per fold; the same panel and recipe resume where a killed run stopped."""
     settings = load_settings()
     panel, recipe = load_panel(panel_ref), recipe_by_name(request.preset)
-    folder = settings.root / "training" / _key(panel_ref, recipe)
-    tracker = open_tracker(settings, SystemClock())
-    tags = _tags(panel_ref, dataset, request)
-    run_id = tracker.start_run(request.model_name, f"{request.model_name} walk-forward", tags)
-    try:
-        tracker.log_params(run_id, _params(recipe, request, panel))
-        with narrate("train") as narration:
-            narration.expect(N_SPLITS * recipe.epochs)
-            result = _validate(settings, panel, recipe, folder, dataset, _on_fold(tracker, run_id), narration)
-            narration.conclude(
-                f"{N_SPLITS} folds, out-of-sample accuracy {result.pooled.accuracy.value:.1%} "
-                f"[{result.pooled.accuracy.low:.1%}, {result.pooled.accuracy.high:.1%}]"
-            )
-        _keep(tracker, run_id, folder, result)
-    except BaseException:
-        tracker.end_run(run_id, "FAILED")
-        raise
-    tracker.end_run(run_id)
+    folder = settings.root / "training" / training_key(panel_ref, recipe, request)
+    tags = _tags(panel, panel_ref, dataset, request, recipe)
+    with closing(open_tracker(settings, SystemClock())) as tracker:
+        run_id = tracker.start_run(request.model_name, f"{request.model_name} walk-forward", tags)
+        try:
+            tracker.log_params(run_id, _params(recipe, request, panel))
+            with narrate("train") as narration:
+                narration.expect(request.n_splits * recipe.epochs)
+                on_fold = _on_fold(tracker, run_id, tags, request)
+                result = _validate(settings, panel, recipe, folder, dataset, request, on_fold, narration)
+                narration.conclude(
+                    f"{request.n_splits} folds, out-of-sample accuracy {result.pooled.accuracy.value:.1%} "
+                    f"[{result.pooled.accuracy.low:.1%}, {result.pooled.accuracy.high:.1%}]"
+                )
+            _keep(tracker, run_id, folder, result)
+        except BaseException:
+            tracker.end_run(run_id, "FAILED")
+            raise
+        tracker.end_run(run_id)
     return TrainingRef(
         uri=str(folder),
         run_id=run_id,
@@ -70,13 +73,14 @@ def _validate(
     recipe: TrainRecipe,
     folder: Path,
     dataset: DatasetRef,
+    request: RetrainRequest,
     on_fold: Callable[[FoldResult], None],
     narration: Narration,
 ) -> ValidationResult:
-    walk_forward = walk_forward_of(panel)
+    walk_forward = walk_forward_of(panel, request)
 
     def fit(panel: Panel, fold: Fold) -> Predictor:
-        detail = f"fold {fold.index + 1} of {N_SPLITS}"
+        detail = f"fold {fold.index + 1} of {request.n_splits}"
         model = fit_fold(
             panel, fold, recipe, fold_folder(folder, fold.index), lambda _: narration.advance(detail=detail)
         )
@@ -88,6 +92,7 @@ def _validate(
         fit,
         n_splits=walk_forward.n_splits,
         embargo_ns=walk_forward.embargo_ns,
+        scheme=walk_forward.scheme,
         costs=settings.costs,
         timeframe=Timeframe.parse(panel.timeframe),
         seed=recipe.seed,
@@ -111,18 +116,24 @@ def _bayes_accuracy(panel: Panel, dataset: DatasetRef) -> Callable[[NDArray[np.i
     return lambda index: market.bayes_accuracy(symbols[index], panel.ts_ns[index], panel.band[index])
 
 
-def _key(panel_ref: PanelRef, recipe: TrainRecipe) -> str:
-    identity = json.dumps([panel_ref.digest, N_SPLITS, asdict(recipe)], sort_keys=True)
+def training_key(panel_ref: PanelRef, recipe: TrainRecipe, request: RetrainRequest) -> str:
+    """Return what names a training: its data, its recipe and how it was cut; the same again is the same training."""
+    identity = json.dumps([panel_ref.digest, request.n_splits, request.scheme, asdict(recipe)], sort_keys=True)
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def _tags(panel_ref: PanelRef, dataset: DatasetRef, request: RetrainRequest) -> dict[str, str]:
-    return {
-        "dataset_digest": dataset.digest,
-        "panel_digest": panel_ref.digest,
-        "source": request.source,
-        "reason": request.reason,
-    }
+def _tags(
+    panel: Panel, panel_ref: PanelRef, dataset: DatasetRef, request: RetrainRequest, recipe: TrainRecipe
+) -> dict[str, str]:
+    lineage = lineage_tags(
+        dataset_digest=dataset.digest,
+        feature_views={request.feature_view(panel.schema_hash, panel.window): panel.schema_hash},
+        schema_hash=panel.schema_hash,
+        seed=recipe.seed,
+        trigger_event_id=request.event_id,
+        trigger_reason=request.reason,
+    )
+    return {**lineage, "panel_digest": panel_ref.digest, "source": request.source}
 
 
 def _params(recipe: TrainRecipe, request: RetrainRequest, panel: Panel) -> dict[str, str | int | float | bool | None]:
@@ -135,12 +146,18 @@ def _params(recipe: TrainRecipe, request: RetrainRequest, panel: Panel) -> dict[
         "symbols": ",".join(panel.symbols),
         "schema_hash": panel.schema_hash,
         "n_samples": len(panel),
-        "n_splits": N_SPLITS,
+        "n_splits": request.n_splits,
+        "scheme": request.scheme,
     }
 
 
-def _on_fold(tracker: Tracker, run_id: str) -> Callable[[FoldResult], None]:
+def _on_fold(
+    tracker: Tracker, run_id: str, tags: dict[str, str], request: RetrainRequest
+) -> Callable[[FoldResult], None]:
     def log(fold: FoldResult) -> None:
+        name = f"{request.model_name} fold {fold.index + 1}"
+        child = tracker.start_run(request.model_name, name, tags, parent_run_id=run_id)
+        tracker.log_params(child, {"fold": fold.index, "n_train": fold.n_train, "n_test": fold.n_test})
         figures = {
             "fold_accuracy": fold.accuracy.value,
             "fold_accuracy_low": fold.accuracy.low,
@@ -150,6 +167,8 @@ def _on_fold(tracker: Tracker, run_id: str) -> Callable[[FoldResult], None]:
             **{f"fold_accuracy_{name}": value for name, value in fold.baselines.items()},
         }
         tracker.log_metrics(run_id, figures, step=fold.index)
+        tracker.log_metrics(child, {key.removeprefix("fold_"): value for key, value in figures.items()})
+        tracker.end_run(child)
 
     return log
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from rich.console import Console
 
@@ -14,6 +15,7 @@ from ratchet.client import ModelServerClient
 from ratchet.clock import SystemClock
 from ratchet.data.collection import collect_from_files
 from ratchet.errors import RatchetError
+from ratchet.evaluation.report import EvaluationReport
 from ratchet.evaluation.turn import AnsweredPrediction, RetrainRequest, TurnReport
 from ratchet.exchanges.factory import open_exchange
 from ratchet.market import Timeframe
@@ -48,6 +50,29 @@ def turn(settings: Settings, request: RetrainRequest, console: Console) -> TurnR
     return report.model_copy(update={"prediction": prediction, "elapsed_s": time.perf_counter() - started})
 
 
+def validate(settings: Settings, request: RetrainRequest, *, combinatorial: bool) -> tuple[EvaluationReport, str, Path]:
+    """Run the validation flow once; return the evidence, its text, and the folder with the report and its pictures.
+
+    Raises:
+        InputError: the source cannot be used.
+        RatchetError: whatever stopped the flow.
+    """
+    _look_at_source(request)
+    with prefect_server(settings) as environment:
+        _apply({**environment, **_FLOW_ENVIRONMENT})
+        from flows.validate import validate as flow  # noqa: PLC0415 - Prefect reads its environment when imported
+        from tasks.delivery import deliver_pending  # noqa: PLC0415
+        from tasks.evidence import evidence_folder  # noqa: PLC0415
+
+        asked = request.model_dump(mode="json", exclude={"event_id"})
+        try:
+            evidence, training = flow(**asked, combinatorial=combinatorial)
+        finally:
+            deliver_pending()
+    folder = evidence_folder(training)
+    return evidence, (folder / "validation.md").read_text(encoding="utf-8"), folder
+
+
 def _look_at_source(request: RetrainRequest) -> None:
     """Find out now, before any service is started, what would stop the collection later."""
     if request.source_kind == "files":
@@ -79,6 +104,8 @@ def _flow(request: RetrainRequest) -> TurnReport:
             model=request.model,
             preset=request.preset,
             features=request.features,
+            n_splits=request.n_splits,
+            scheme=request.scheme,
             reason=request.reason,
         )
     finally:

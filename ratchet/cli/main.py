@@ -10,7 +10,14 @@ import typer
 from rich.console import Console
 
 from ratchet import __version__
-from ratchet.cli import data_commands, feature_commands, registry_commands
+from ratchet.cli import (
+    check_commands,
+    data_commands,
+    evidence_commands,
+    feature_commands,
+    registry_commands,
+    tracking_commands,
+)
 from ratchet.cli.output import stdout_console
 from ratchet.errors import RatchetError
 from ratchet.settings import load_settings, silence_telemetry
@@ -25,6 +32,10 @@ app = typer.Typer(
 app.add_typer(data_commands.app, name="data")
 app.add_typer(feature_commands.app, name="features")
 app.add_typer(registry_commands.app, name="registry")
+app.add_typer(check_commands.app, name="check")
+app.add_typer(tracking_commands.app, name="runs")
+for command in (evidence_commands.validate, evidence_commands.compare, evidence_commands.why):
+    app.command()(command)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
 

@@ -7,12 +7,26 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from ratchet.cli import registry_care
 from ratchet.cli.output import print_json, stdout_console
 from ratchet.clock import SystemClock, iso_utc
 from ratchet.registry import FileRegistry, ModelVersion, open_registry
 from ratchet.settings import load_settings
 
-app = typer.Typer(help="List and inspect model versions; roll back.", no_args_is_help=True)
+app = typer.Typer(
+    help="List and inspect model versions, their evidence and their journal; roll back.", no_args_is_help=True
+)
+for command in (
+    registry_care.card,
+    registry_care.gate,
+    registry_care.lineage,
+    registry_care.point,
+    registry_care.prune,
+    registry_care.reconcile,
+    registry_care.register,
+    registry_care.verify,
+):
+    app.command()(command)
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the model, for example simulated-1h.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
@@ -44,7 +58,7 @@ def list_versions(
 
 
 def _row(version: ModelVersion) -> tuple[str, ...]:
-    gate = version.metadata.get("gate", {}).get("verdict", "-")
+    gate = version.gate_verdict or "-"
     accuracy = version.metrics.get("accuracy")
     style = _STAGE_STYLE.get(version.stage, "")
     stage = f"[{style}]{version.stage}[/{style}]" if style else version.stage
@@ -65,10 +79,8 @@ def show_version(
         return
     _OUT.print(f"[bold]{found.name} {found.version}[/bold]  stage {found.stage}  digest {found.digest[:12]}")
     _OUT.print(f"files   {found.folder}", soft_wrap=True)
-    gate = found.metadata.get("gate", {})
-    _OUT.print(f"gate    {gate.get('verdict', '-')}")
-    for criterion in gate.get("criteria", []):
-        _OUT.print(f"        {criterion['status']:<12} {criterion['reason']}", soft_wrap=True)
+    seal = f"{found.gate.verdict}, report {found.gate.digest[:12]}" if found.gate else "not judged"
+    _OUT.print(f"gate    {seal}; the reasons: ratchet registry gate {found.name} {found.version}", soft_wrap=True)
     table = Table("metric", "value")
     for key, value in sorted(found.metrics.items()):
         table.add_row(key, f"{value:.6g}" if isinstance(value, float) else str(value))

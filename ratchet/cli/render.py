@@ -138,8 +138,11 @@ def _render_outcome(console: Console, report: TurnReport) -> None:
         "version",
         f"{report.model_name} {report.version}: ONNX {candidate.size_bytes / 1024:.0f} KiB, {parity}",
     )
-    bound = f"95 % upper bound {latency.p99_upper_ms:.2f} ms, n={latency.n}"
-    _line(console, "latency", f"p50 {latency.p50_ms:.2f} ms, p99 {latency.p99_ms:.2f} ms ({bound})")
+    if latency is None:
+        _line(console, "latency", f"not measured: {escape(candidate.infra.error or 'the artifact did not load')}")
+    else:
+        bound = f"95 % upper bound {latency.p99_upper_ms:.2f} ms, n={latency.n}"
+        _line(console, "latency", f"p50 {latency.p50_ms:.2f} ms, p99 {latency.p99_ms:.2f} ms as served ({bound})")
     _line(console, "rollout", f"{rollout.verdict}: {escape(rollout.reason)}")
     _line(console, "live", rollout.production_version or "nothing is in production")
     if answer := report.prediction:

@@ -33,6 +33,7 @@ class SqliteDatabase:
         title: what messages call the database, for example `the registry`.
         schema_version: kept in the file; one from a newer release is refused.
         create_schema: makes the tables in the transaction that it is given.
+        upgrade: brings tables of the older schema that it is given up to date, in the transaction that it is given.
         conflict: the error for a change that a constraint refuses.
         read_only: open without creating or changing anything; a file that is not there yet reads as empty.
     """
@@ -44,6 +45,7 @@ class SqliteDatabase:
         title: str,
         schema_version: int,
         create_schema: Callable[[Connection], None],
+        upgrade: Callable[[Connection, int], None] | None = None,
         conflict: type[RatchetError] = ArtifactError,
         read_only: bool = False,
     ) -> None:
@@ -52,20 +54,29 @@ class SqliteDatabase:
         self._title = title
         self._schema_version = schema_version
         self._create_schema = create_schema
+        self._upgrade = upgrade
         self._conflict = conflict
-        self._has_schema = False
+        self._found = 0
         self._engine = create_engine("sqlite+pysqlite://", creator=self._connect, poolclass=QueuePool)
         event.listen(self._engine, "begin", _begin)
         self._writing = self._engine.execution_options(ratchet_begin=_WRITE)
 
+    def __str__(self) -> str:
+        return str(self.path)
+
     def create(self) -> None:
-        """Make the file and its tables; the caller keeps other processes from doing it at the same time."""
+        """Make the file and its tables, or bring older ones up to date; the caller keeps other processes from it.
+
+        Raises:
+            ConfigurationError: the tables are of an older release that cannot be upgraded.
+        """
         with self.translated():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _switch_to_wal(self._connect())
         with self.write() as connection:
-            if _version_of(connection) == 0:
-                self._create_schema(connection)
+            found = _version_of(connection)
+            if found < self._schema_version:
+                self._make_current(found, connection)
                 connection.exec_driver_sql(f"PRAGMA user_version = {self._schema_version}")
         with self.translated():
             fsync_folder(self.path.parent)
@@ -74,15 +85,17 @@ class SqliteDatabase:
         """Tell whether a writer has yet to make the tables.
 
         Raises:
-            ConfigurationError: a newer release made the file.
+            ConfigurationError: a newer release made the file, or an older one and it was opened read-only.
         """
-        if not self._has_schema and self.path.exists():
-            with self.read() as connection:
-                found = _version_of(connection)
-            if found > self._schema_version:
-                raise ConfigurationError(f"{self.path} was made by a newer release (schema {found}); upgrade Ratchet")
-            self._has_schema = found > 0
-        return not self._has_schema
+        return self._version() == 0
+
+    def is_current(self) -> bool:
+        """Tell whether the tables are there and of this release; if not, `create` makes it so.
+
+        Raises:
+            ConfigurationError: as for `is_empty`.
+        """
+        return self._version() == self._schema_version
 
     def refuse_if_read_only(self) -> None:
         """Raise unless the database was opened for writing.
@@ -116,7 +129,7 @@ class SqliteDatabase:
         self._engine.dispose()
 
     @contextmanager
-    def translated(self, where: Path | None = None) -> Iterator[None]:
+    def translated(self, where: Path | str | None = None) -> Iterator[None]:
         """Turn errors of SQLite and of the file system into the library's; `where` is named, by default the file.
 
         Raises:
@@ -139,7 +152,28 @@ class SqliteDatabase:
                 f"{where}: {error.strerror or error}: {error.filename or 'no file named'}"
             ) from error
 
-    def _translate(self, where: Path, error: Exception) -> RatchetError:
+    def _version(self) -> int:
+        if self._found < self._schema_version and self.path.exists():
+            with self.read() as connection:
+                found = _version_of(connection)
+            if found > self._schema_version:
+                raise ConfigurationError(f"{self.path} was made by a newer release (schema {found}); upgrade Ratchet")
+            if self.read_only and 0 < found < self._schema_version:
+                raise ConfigurationError(
+                    f"{self.path} was made by an older release (schema {found}); open {self._title} for writing once"
+                )
+            self._found = found
+        return self._found
+
+    def _make_current(self, found: int, connection: Connection) -> None:
+        if found == 0:
+            self._create_schema(connection)
+            return
+        if self._upgrade is None:
+            raise ConfigurationError(f"{self.path} was made by an older release (schema {found}); move it away")
+        self._upgrade(connection, found)
+
+    def _translate(self, where: Path | str, error: Exception) -> RatchetError:
         original = error.orig if isinstance(error, DatabaseError) else error
         if "locked" in str(original) or "busy" in str(original):
             return BusyError(f"{where}: another process holds {self._title}; try again ({original})")

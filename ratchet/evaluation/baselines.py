@@ -62,7 +62,10 @@ def _last_sign(panel: Panel, fitted: IntArray, test: IntArray, is_up: NDArray[np
 def _learned(
     panel: Panel, fitted: IntArray, test: IntArray, is_up: NDArray[np.bool_], seed: int
 ) -> dict[str, FloatArray]:
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415 - scikit-learn has it
+    # Imported first: a library that loads its threads inside of the limit is not limited by it.
+    import sklearn.ensemble  # noqa: PLC0415
+    import sklearn.linear_model  # noqa: F401, PLC0415
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415
 
     seen, unseen = panel.features[panel.end_row[fitted]], panel.features[panel.end_row[test]]
     with threadpool_limits(limits=1):  # OpenMP threads that wait for each other on a busy machine take minutes

@@ -71,7 +71,7 @@ class ModelCard(_Record):
     slices: tuple[Slice, ...]
     leaks: LeakReport | None
     gate: GateReport
-    latency: LatencyReport
+    latency: LatencyReport | None = Field(description="As served; None where the artifact did not answer.")
     size_bytes: int
     run_id: str
     parent_version: str | None
@@ -112,7 +112,9 @@ def _in_short(card: ModelCard) -> list[str]:
         f"- the gate says **{gate.verdict}**, against {_champion(gate)}",
         f"- right on {share(card.scores.accuracy)} of {card.scores.n_moves:,} moves out of sample",
         f"- net Sharpe ratio {number(card.trading.net_sharpe)} a year after costs",
-        f"- answers within {latency.p99_upper_ms:.2f} ms in 99 % of calls",
+        "- did not answer when it was tried"
+        if latency is None
+        else f"- answers within {latency.p99_upper_ms:.2f} ms in 99 % of calls",
         f"- to take it out of production: {code(f'ratchet registry rollback {card.name} --reason REASON')}",
         "",
     ]
@@ -216,11 +218,20 @@ def _artifact(card: ModelCard) -> list[str]:
     rows = [
         ("model file, SHA-256", code(card.digest)),
         ("size", f"{card.size_bytes / 1024:,.0f} KiB"),
-        ("latency, median", f"{latency.p50_ms:.2f} ms"),
-        ("latency, 99th percentile", f"{latency.p99_ms:.2f} ms of {latency.n:,} calls"),
-        ("its 95 % upper bound", f"{latency.p99_upper_ms:.2f} ms"),
+        *(_LATENCY_UNKNOWN if latency is None else _latency(latency)),
     ]
     return ["## Speed and size", "", *table(("", ""), rows)]
+
+
+_LATENCY_UNKNOWN = (("latency", "not measured, the artifact did not answer"),)
+
+
+def _latency(latency: LatencyReport) -> tuple[tuple[str, str], ...]:
+    return (
+        ("latency as served, median", f"{latency.p50_ms:.2f} ms"),
+        ("latency, 99th percentile", f"{latency.p99_ms:.2f} ms of {latency.n:,} calls"),
+        ("its 95 % upper bound", f"{latency.p99_upper_ms:.2f} ms"),
+    )
 
 
 def _lineage(card: ModelCard) -> list[str]:

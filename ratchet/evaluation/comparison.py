@@ -9,13 +9,14 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from ratchet.evaluation.bootstrap import FloatArray, Resampled, block_length
+from ratchet.evaluation.bootstrap import Resampled, block_length
 from ratchet.evaluation.criteria import Criterion, accuracy_gain_criterion, net_sharpe_criterion, slice_criterion
-from ratchet.evaluation.metrics import accuracy, accuracy_gain, net_returns, sharpe, sharpe_difference
+from ratchet.evaluation.metrics import accuracy, accuracy_gain, sharpe, sharpe_difference
 from ratchet.evaluation.policy import GatePolicy
 from ratchet.evaluation.predictions import Predictions, require_same_rows
 from ratchet.evaluation.records import Slice
 from ratchet.evaluation.slices import slice_accuracy
+from ratchet.evaluation.trading import traded_returns
 from ratchet.market.symbols import Timeframe
 from ratchet.settings import CostSettings
 
@@ -130,7 +131,7 @@ def compare_with_production(
     """
     require_same_rows(challenger, champion)
     per_year = Timeframe.parse(challenger.timeframe).bars_per_year
-    own, other = net_value(challenger, costs, min_edge), net_value(champion, costs, min_edge)
+    own, other = (traded_returns(rows, costs, min_edge=min_edge).value for rows in (challenger, champion))
     sampling = draws(challenger, seed, n_resamples)
     return Comparison(
         n_moves=count_moves(challenger),
@@ -166,20 +167,6 @@ def draws(rows: Predictions, seed: int, n_resamples: int) -> dict[str, int]:
 def count_moves(rows: Predictions) -> int:
     """Return how many rows moved beyond the cost band."""
     return int(np.count_nonzero(rows.label))
-
-
-def net_value(rows: Predictions, costs: CostSettings, min_edge: float) -> FloatArray:
-    """Return the net return of every bar, float64 (time,)."""
-    return net_returns(
-        rows.ts_ns,
-        rows.symbol,
-        rows.p_up,
-        rows.bar_return,
-        horizon=rows.horizon,
-        timeframe_ns=Timeframe.parse(rows.timeframe).ns,
-        costs=costs,
-        min_edge=min_edge,
-    ).value
 
 
 def verdict_of(criteria: Sequence[Criterion]) -> Verdict:

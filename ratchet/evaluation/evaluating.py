@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ratchet.evaluation.metrics import NetReturns, net_returns
 from ratchet.evaluation.predictions import Predictions
 from ratchet.evaluation.records import LeakReport, PathResult, SelectionReport
 from ratchet.evaluation.report import EvaluationReport
@@ -12,7 +11,6 @@ from ratchet.evaluation.scores import score
 from ratchet.evaluation.slices import slice_accuracy
 from ratchet.evaluation.trading import trade
 from ratchet.evaluation.validation import ValidationResult
-from ratchet.market.symbols import Timeframe
 from ratchet.settings import CostSettings
 
 
@@ -59,18 +57,4 @@ def evaluate(
         horizon=rows.horizon,
         start_ns=int(rows.decision_ns.min()),
         end_ns=int(rows.t1_ns.max()),
-    )
-
-
-def traded_returns(rows: Predictions, costs: CostSettings, *, min_edge: float = 0.0) -> NetReturns:
-    """Return what trading the rows earned per bar, as it is kept of every trial."""
-    return net_returns(
-        rows.ts_ns,
-        rows.symbol,
-        rows.p_up,
-        rows.bar_return,
-        horizon=rows.horizon,
-        timeframe_ns=Timeframe.parse(rows.timeframe).ns,
-        costs=costs,
-        min_edge=min_edge,
     )

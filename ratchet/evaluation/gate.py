@@ -19,7 +19,6 @@ from ratchet.evaluation.comparison import (
     compare_with_production,
     count_moves,
     draws,
-    net_value,
     paired_criteria,
     verdict_of,
 )
@@ -43,6 +42,7 @@ from ratchet.evaluation.policy import GatePolicy
 from ratchet.evaluation.predictions import Predictions
 from ratchet.evaluation.records import LeakReport, SelectionReport, Slice
 from ratchet.evaluation.slices import slice_accuracy
+from ratchet.evaluation.trading import traded_returns
 from ratchet.market.symbols import Timeframe
 from ratchet.settings import CostSettings
 
@@ -211,7 +211,7 @@ def _against_naive_rules(evidence: Evidence, policy: GatePolicy) -> tuple[Criter
         n_moves=count_moves(rows),
         policy=policy,
     )
-    net = net_value(rows, evidence.costs, policy.min_edge)
+    net = traded_returns(rows, evidence.costs, min_edge=policy.min_edge).value
     per_year = Timeframe.parse(rows.timeframe).bars_per_year
     over_nothing = sharpe_difference(net, np.zeros_like(net), bars_per_year=per_year, **sampling)
     return gained, net_sharpe_criterion(over_nothing, own=over_nothing.value, champion=None, policy=policy)

@@ -34,6 +34,20 @@ class EquityCurve:
     drawdown: FloatArray
 
 
+def traded_returns(rows: Predictions, costs: CostSettings, *, min_edge: float = 0.0) -> NetReturns:
+    """Return what trading the predictions earned per bar, before and after costs, as `metrics.net_returns` trades."""
+    return net_returns(
+        rows.ts_ns,
+        rows.symbol,
+        rows.p_up,
+        rows.bar_return,
+        horizon=rows.horizon,
+        timeframe_ns=Timeframe.parse(rows.timeframe).ns,
+        costs=costs,
+        min_edge=min_edge,
+    )
+
+
 def trade(rows: Predictions, costs: CostSettings, *, min_edge: float = 0.0, seed: int) -> Trading:
     """Trade all rows as `ratchet.evaluation.metrics.net_returns` does and say what came of it.
 
@@ -49,7 +63,7 @@ def trade(rows: Predictions, costs: CostSettings, *, min_edge: float = 0.0, seed
     Raises:
         InputError: the rows span fewer than three bars.
     """
-    bars = _net_returns(rows, costs, min_edge)
+    bars = traded_returns(rows, costs, min_edge=min_edge)
     net_per_bar = sharpe(bars.value, 1.0)
     skewness, kurtosis = _shape(bars.value)
     needed_bars = min_track_record(net_per_bar, 0.0, skewness, kurtosis)
@@ -76,22 +90,9 @@ def equity_curve(rows: Predictions, costs: CostSettings, *, min_edge: float = 0.
     Raises:
         InputError: there are no rows.
     """
-    bars = _net_returns(rows, costs, min_edge)
+    bars = traded_returns(rows, costs, min_edge=min_edge)
     net = np.cumsum(bars.value)
     return EquityCurve(ts_ns=bars.ts_ns, gross=np.cumsum(bars.gross), net=net, drawdown=_drawdown(net))
-
-
-def _net_returns(rows: Predictions, costs: CostSettings, min_edge: float) -> NetReturns:
-    return net_returns(
-        rows.ts_ns,
-        rows.symbol,
-        rows.p_up,
-        rows.bar_return,
-        horizon=rows.horizon,
-        timeframe_ns=Timeframe.parse(rows.timeframe).ns,
-        costs=costs,
-        min_edge=min_edge,
-    )
 
 
 def _yearly_sharpe(rows: Predictions, value: FloatArray, seed: int) -> Metric:

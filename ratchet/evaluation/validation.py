@@ -17,11 +17,11 @@ from ratchet.evaluation.metrics import (
     accuracy,
     accuracy_gain,
     hit_interval,
-    net_returns,
     sharpe_interval,
     to_metric,
 )
 from ratchet.evaluation.predictions import Predictions, checked_probabilities, concatenate, predictions_of
+from ratchet.evaluation.trading import traded_returns
 from ratchet.evaluation.walk_forward import Fold, PurgedWalkForward, refuse_leakage
 from ratchet.market.symbols import Timeframe
 from ratchet.settings import CostSettings
@@ -203,16 +203,7 @@ class _Judge:
         }
 
     def _net_sharpe(self, rows: Predictions) -> Metric:
-        net = net_returns(
-            rows.ts_ns,
-            rows.symbol,
-            rows.p_up,
-            rows.bar_return,
-            horizon=rows.horizon,
-            timeframe_ns=self.timeframe.ns,
-            costs=self.costs,
-            min_edge=self.min_edge,
-        )
+        net = traded_returns(rows, self.costs, min_edge=self.min_edge)
         per_year = self.timeframe.bars_per_year
         return sharpe_interval(net.value, bars_per_year=per_year, horizon=rows.horizon, seed=self.seed)
 

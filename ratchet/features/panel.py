@@ -26,7 +26,7 @@ from ratchet.features.sets import FeatureSet
 from ratchet.features.streaming.events import FeatureEvent
 from ratchet.market.symbols import Timeframe
 
-_ALLOWED_DELAY_NS = 5 * NS_PER_S
+ALLOWED_DELAY_NS = 5 * NS_PER_S
 """A book or trade of before a bar's close may arrive this much after it and still count for the decision there."""
 
 
@@ -306,7 +306,7 @@ def _feature_rows(
 def _in_time(table: RowTable) -> NDArray[np.float32]:
     """Leave out rows that rest on something which arrived too late for the decision at their bar's close."""
     values = table.values.copy()
-    values[table.times[:, 1] - table.times[:, 0] > _ALLOWED_DELAY_NS] = np.nan
+    values[table.times[:, 1] - table.times[:, 0] > ALLOWED_DELAY_NS] = np.nan
     return values
 
 

@@ -7,7 +7,11 @@ exists; everything else (the `production` link, copies of metadata beside the mo
 `digest` covers every file, and `read_file` checks it on every read.
 
 **One history.** Each change is one event with a number that grows by one per commit, the epoch. Events are never
-changed or removed, so "what was in production at 14:05, and why?" always has an answer.
+changed or removed, and each carries the hash of the one before it, so "what was in production at 14:05, and why?"
+always has an answer, and an answer that was tampered with is noticed.
+
+**No stage without evidence.** A version can be staged or promoted only with a sealed report of the gate about its very
+model file (`gate.json` among its files).
 """
 
 from __future__ import annotations
@@ -18,8 +22,10 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ratchet.registry.evidence import GateSeal
+
 Stage = Literal["none", "staging", "production", "archived"]
-EventKind = Literal["register", "stage", "promote", "rollback", "withdraw", "retire"]
+EventKind = Literal["register", "stage", "promote", "rollback", "withdraw", "retire", "point", "release", "prune"]
 
 
 class _Record(BaseModel):
@@ -45,8 +51,10 @@ class ModelVersion(_Record):
     created_ns: int = Field(description="When it was registered, nanoseconds UTC.")
     metadata: dict[str, Any]
     metrics: dict[str, Any]
-    folder: str = Field(description="Absolute path of the version's files.")
+    folder: str = Field(description="Where the version's files are: an absolute path or a URI.")
     is_retired: bool = Field(default=False, description="Archived for good: it can never be live again.")
+    is_pruned: bool = Field(default=False, description="Its files were deleted by retention; its record stays.")
+    gate: GateSeal | None = Field(default=None, description="What the gate said; None if it was never asked.")
 
     @property
     def ref(self) -> ModelRef:
@@ -56,9 +64,7 @@ class ModelVersion(_Record):
     @property
     def gate_verdict(self) -> str | None:
         """What the gate said: "approve", "reject", "inconclusive"; None if it was not asked."""
-        gate = self.metadata.get("gate")
-        verdict = gate.get("verdict") if isinstance(gate, dict) else None
-        return verdict if isinstance(verdict, str) else None
+        return None if self.gate is None else self.gate.verdict
 
     @property
     def is_approved(self) -> bool:
@@ -74,9 +80,15 @@ class RegistryEvent(_Record):
     name: str
     kind: EventKind
     version: str = Field(description="The version that the change is about; for a rollback the one put back.")
-    previous: str | None = Field(description="The version that lost its stage by this change.")
+    previous: str | None = Field(description="The version that lost its stage, or the pointer, by this change.")
     actor: str
     reason: str
+    pointer: str | None = Field(default=None, description="The pointer that a `point` or `release` is about.")
+    evidence: str | None = Field(
+        default=None, description="Digest that seals the gate's report on the version; None where there is none."
+    )
+    previous_hash: str = Field(description="`hash` of the event before this one; 64 zeros for the first.")
+    hash: str = Field(description="SHA-256 over all other fields of this event.")
 
 
 class ModelRegistry(Protocol):
@@ -107,19 +119,21 @@ class ModelRegistry(Protocol):
 
         Args:
             name: lower-case letters, digits, `.`, `_`, `-`; at most 64 characters.
-            files: content or path by file name; `model.onnx` must be there.
+            files: content or path by file name; `model.onnx` must be there. A `gate.json` must be a sealed report of
+                the gate on that very model file.
             metadata: JSON object: how the model was made and what it needs.
             metrics: JSON object: how well it did.
             actor: who registers.
             reason: why.
 
         Raises:
-            InputError: a name, a file or a value cannot be stored.
+            InputError: a name, a file or a value cannot be stored, or the gate's report is not about this model.
+            CandidateRejectedError: the registry inspects what it is given, and the files did not pass.
         """
         ...
 
     def get_model(self, name: str, version: str = "latest") -> ModelVersion:
-        """Return one version: "latest" (highest number), "production", "staging", "previous" or "vX.Y.Z".
+        """Return one version: "latest" (highest number), "production", "staging", "previous", a pointer or "vX.Y.Z".
 
         Raises:
             NotFoundError: there is none; the message says what there is.
@@ -146,7 +160,8 @@ class ModelRegistry(Protocol):
         Raises:
             NotFoundError: there is no such version.
             ArtifactError: its files are missing or altered.
-            RegistryConflictError: it is in production or retired, or the model moved on since `expected_epoch`.
+            RegistryConflictError: it is in production or retired, the gate rejected it or never saw it, or the model
+                moved on since `expected_epoch`.
         """
         ...
 
@@ -185,16 +200,57 @@ class ModelRegistry(Protocol):
         ...
 
     def retire_model(self, name: str, version: str, *, actor: str, reason: str) -> ModelVersion:
-        """Archive a version for good; its files stay.
+        """Archive a version for good; its files stay until retention removes them.
 
         Raises:
             NotFoundError: there is no such version.
-            RegistryConflictError: it is in production, in staging, or the one to roll back to.
+            RegistryConflictError: it is in production, in staging, the one to roll back to, or a pointer is on it.
+        """
+        ...
+
+    def set_pointer(self, name: str, pointer: str, version: str, *, actor: str, reason: str) -> ModelVersion:
+        """Put a pointer, such as "challenger" or "experiment-7", on a version; it leaves the version it was on.
+
+        A version that has a pointer can be neither retired nor pruned.
+
+        Raises:
+            InputError: the pointer is not of the form `challenger` or `experiment-...`.
+            NotFoundError: there is no such version.
+            RegistryConflictError: the version is retired.
+        """
+        ...
+
+    def release_pointer(self, name: str, pointer: str, *, actor: str, reason: str) -> None:
+        """Take a pointer away; one that is not there is no error."""
+        ...
+
+    def pointers(self, name: str) -> dict[str, str]:
+        """Return the version by pointer: those of `set_pointer`, and production, staging and previous where set."""
+        ...
+
+    def prune_models(self, name: str, *, keep: int, actor: str, reason: str) -> list[ModelVersion]:
+        """Delete the files of old versions; their records and the history stay.
+
+        Kept are the newest `keep` versions, every version with a stage or pointer, and the one to roll back to.
+
+        Returns:
+            The versions whose files were deleted by this call.
+
+        Raises:
+            InputError: `keep` is below 1.
         """
         ...
 
     def history(self, name: str | None = None) -> list[RegistryEvent]:
         """Return all events, of one model or of all, oldest first."""
+        ...
+
+    def verify_history(self) -> int:
+        """Check the chain of hashes over the whole history and return how many events it has.
+
+        Raises:
+            ArtifactError: an event was altered, removed or inserted; the message names the first.
+        """
         ...
 
     def epoch(self) -> int:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from ratchet.data.atomic import fsync_folder, sha256_bytes, write_bytes
-from ratchet.errors import ArtifactError, InputError, NotFoundError
+from ratchet.errors import ArtifactError, InputError
 from ratchet.registry.base import ModelVersion
+from ratchet.registry.manifest import check_files, checked_read, write_manifest
 from ratchet.registry.names import MANIFEST_FILE, check_file_name, check_name, is_name, is_version, parse_version
 
 _LINK = "production"
@@ -78,19 +78,7 @@ class ModelFolders:
             NotFoundError: the version has no such file.
             ArtifactError: the file or the manifest is missing or altered.
         """
-        folder = self._folder(version.name, version.version)
-        content = _read_regular(folder / MANIFEST_FILE)
-        _check(folder / MANIFEST_FILE, content, version.digest)
-        if filename == MANIFEST_FILE:
-            return content
-        digests: dict[str, str] = json.loads(content)
-        if check_file_name(filename) not in digests:
-            raise NotFoundError(
-                f"{version.name} {version.version} has no file {filename}; it has {', '.join(sorted(digests))}"
-            )
-        content = _read_regular(folder / filename)
-        _check(folder / filename, content, digests[filename])
-        return content
+        return checked_read(self._reader(version), version, filename)
 
     def verify(self, version: ModelVersion) -> None:
         """Check all files of a version.
@@ -98,15 +86,50 @@ class ModelFolders:
         Raises:
             ArtifactError: one is missing or altered.
         """
-        for filename in json.loads(self.read(version, MANIFEST_FILE)):
-            self.read(version, filename)
+        check_files(self._reader(version), version)
 
-    def link_production(self, name: str, version: str | None) -> None:
-        """Point `name/production` at a version, or remove it; the caller holds the write lock.
+    def location(self, name: str, version: str) -> str:
+        """Return the absolute path of a version's folder."""
+        return str(self._folder(name, version))
+
+    def show(self, name: str, versions: list[ModelVersion]) -> None:
+        """Point `name/production` at the version in production, or remove it; the caller holds the write lock.
 
         Raises:
             ArtifactError: the version has no folder.
         """
+        live = [version.version for version in versions if version.stage == "production"]
+        self._link_production(name, live[0] if live else None)
+
+    def versions(self) -> list[tuple[str, str]]:
+        """Return (name, version) of every version that has a folder."""
+        models = [folder for folder in self.root.iterdir() if folder.is_dir() and is_name(folder.name)]
+        found = [(model.name, child.name) for model in models for child in model.iterdir() if is_version(child.name)]
+        return sorted(found, key=lambda pair: (pair[0], parse_version(pair[1])))
+
+    def put_aside(self, name: str, version: str) -> None:
+        """Move the folder of a version that was never committed to `.orphans`; nothing is deleted."""
+        self._put_aside(self._folder(name, version))
+
+    def remove(self, name: str, version: str) -> None:
+        """Delete the folder of a version for good; it may be gone already."""
+        folder = self._folder(name, version)
+        if folder.exists():
+            shutil.rmtree(folder)
+            fsync_folder(folder.parent)
+
+    def sweep(self) -> None:
+        """Remove what interrupted registrations and links left, unless a process is staging just now."""
+        for temporary in self.root.glob(f"*/.{_LINK}.*.tmp"):
+            temporary.unlink(missing_ok=True)
+        try:
+            with self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
+                for leftover in (self.root / _STAGING).glob("*"):
+                    shutil.rmtree(leftover)
+        except BlockingIOError:
+            return
+
+    def _link_production(self, name: str, version: str | None) -> None:
         if version is not None and not self._folder(name, version).is_dir():
             raise ArtifactError(f"{self._folder(name, version)}: missing; restore it from a backup")
         link = self.root / check_name(name) / _LINK
@@ -121,26 +144,9 @@ class ModelFolders:
             temporary.replace(link)
         fsync_folder(link.parent)
 
-    def versions(self) -> list[tuple[str, str]]:
-        """Return (name, version) of every version that has a folder."""
-        models = [folder for folder in self.root.iterdir() if folder.is_dir() and is_name(folder.name)]
-        found = [(model.name, child.name) for model in models for child in model.iterdir() if is_version(child.name)]
-        return sorted(found, key=lambda pair: (pair[0], parse_version(pair[1])))
-
-    def put_aside(self, name: str, version: str) -> None:
-        """Move the folder of a version that was never committed to `.orphans`; nothing is deleted."""
-        self._put_aside(self._folder(name, version))
-
-    def sweep(self) -> None:
-        """Remove what interrupted registrations and links left, unless a process is staging just now."""
-        for temporary in self.root.glob(f"*/.{_LINK}.*.tmp"):
-            temporary.unlink(missing_ok=True)
-        try:
-            with self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
-                for leftover in (self.root / _STAGING).glob("*"):
-                    shutil.rmtree(leftover)
-        except BlockingIOError:
-            return
+    def _reader(self, version: ModelVersion) -> Callable[[str], bytes]:
+        folder = self._folder(version.name, version.version)
+        return lambda filename: _read_regular(folder / filename)
 
     def _folder(self, name: str, version: str) -> Path:
         parse_version(version)
@@ -183,10 +189,9 @@ def _content(filename: str, source: Path | bytes) -> bytes:
 
 
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> str:
-    digests = {filename: sha256_bytes(content) for filename, content in files.items()}
     for filename, content in files.items():
         write_bytes(folder / filename, content)
-    manifest = (json.dumps(digests, indent=2, sort_keys=True) + "\n").encode()
+    manifest = write_manifest(files)
     write_bytes(folder / MANIFEST_FILE, manifest)
     return sha256_bytes(manifest)
 
@@ -207,9 +212,3 @@ def _read_regular(path: Path) -> bytes:
     except OSError as error:
         reason = "is a symbolic link" if error.errno == errno.ELOOP else error.strerror or str(error)
         raise ArtifactError(f"{path}: {reason}; restore the registry's folder from a backup") from error
-
-
-def _check(path: Path, content: bytes, digest: str) -> None:
-    found = sha256_bytes(content)
-    if found != digest:
-        raise ArtifactError(f"{path}: altered: its SHA-256 is {found[:12]}, registered was {digest[:12]}")

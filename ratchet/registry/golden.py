@@ -51,10 +51,21 @@ def read_golden(registry: ModelRegistry, version: ModelVersion) -> Golden:
         NotFoundError: none were registered.
         ArtifactError: the file is missing, altered or malformed.
     """
-    content = registry.read_file(version, GOLDEN_FILE)
+    try:
+        return parse_golden(registry.read_file(version, GOLDEN_FILE))
+    except ArtifactError as error:
+        raise ArtifactError(f"{version.name} {version.version}: {error}") from error
+
+
+def parse_golden(content: bytes) -> Golden:
+    """Return the golden windows and answers in the content of a golden.json.
+
+    Raises:
+        ArtifactError: it is malformed; the message says where, but not of which model.
+    """
     try:
         parsed = _GoldenFile.model_validate_json(content)
         return Golden(np.asarray(parsed.windows, dtype=np.float32), np.asarray(parsed.p_up, dtype=np.float64))
     except (ValueError, InputError) as error:  # pydantic's ValidationError is a ValueError
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise ArtifactError(f"{version.name} {version.version}: {GOLDEN_FILE} is malformed: {reason}") from error
+        raise ArtifactError(f"{GOLDEN_FILE} is malformed: {reason}") from error

@@ -12,7 +12,7 @@ import pytest
 
 from ratchet.clock import FixedClock
 from ratchet.errors import InputError, NotFoundError
-from ratchet.tracking import ParamValue, Tracker
+from ratchet.tracking import LEAK_TAG, ParamValue, Tracker
 
 UNKNOWN_RUN = "0" * 32
 Artifacts = Callable[[str], dict[str, bytes]]
@@ -129,6 +129,34 @@ class TrackerContract(ABC):
         assert best(tracker, "btc", "accuracy") == "high"
         assert best(tracker, "btc", "accuracy", maximize=False) == "low"
 
+    def test_the_best_run_has_the_wanted_tags_and_parameters(self, tracker: Tracker, clock: FixedClock) -> None:
+        """Filters compare tags and parameters as text, all of them, and a run flagged as leaking never wins."""
+        for name, value, preset, tags in (
+            ("small", 0.1, "small", {"venue": "binance"}),
+            ("standard", 0.2, "standard", {"venue": "binance"}),
+            ("kraken", 0.3, "small", {"venue": "kraken"}),
+            ("leak", 0.9, "small", {"venue": "binance", LEAK_TAG: "true"}),
+            ("no leak", 0.05, "small", {"venue": "binance", LEAK_TAG: "false"}),
+        ):
+            finished(tracker, clock, "btc", name, {"accuracy": value}, params={"preset": preset}, tags=tags)
+        found: dict[str, ParamValue] = {"preset": "small", LEAK_TAG: "true"}
+        finished(tracker, clock, "btc", "leak found later", {"accuracy": 0.95}, params=found, tags={})
+        assert best(tracker, "btc", "accuracy") == "kraken"
+        assert best(tracker, "btc", "accuracy", filters={"venue": "binance"}) == "standard"
+        assert best(tracker, "btc", "accuracy", filters={"venue": "binance", "preset": "small"}) == "small"
+        assert best(tracker, "btc", "accuracy", maximize=False, filters={"preset": "small"}) == "no leak"
+        assert best(tracker, "btc", "accuracy", filters={"venue": "it's"}) is None
+        assert best(tracker, "btc", "accuracy", filters={"absent": "binance"}) is None
+
+    def test_everything_logged_can_be_waited_for(self, tracker: Tracker) -> None:
+        """Nothing waits after a flush, and a closed tracker can still log."""
+        run_id = tracker.start_run("btc", "run")
+        tracker.log_metrics(run_id, {"a": 1.0})
+        assert tracker.flush(30) == 0
+        tracker.close()
+        tracker.log_metrics(run_id, {"b": 2.0})
+        assert tracker.get_run(run_id).metrics == {"a": 1.0, "b": 2.0}
+
     def test_values_that_are_not_finite_never_win(self, tracker: Tracker, clock: FixedClock) -> None:
         """NaN and infinity lose in both directions; with nothing else there is no best run."""
         for name, value in (("nan", float("nan")), ("inf", float("inf")), ("minus", float("-inf"))):
@@ -166,15 +194,20 @@ def finished(
     metrics: dict[str, float],
     *,
     status: Any = "FINISHED",
+    params: dict[str, ParamValue] | None = None,
+    tags: dict[str, str] | None = None,
 ) -> None:
     """Log a whole run; each starts a millisecond after the one before."""
     clock.advance(1_000_000)
-    run_id = tracker.start_run(experiment, name)
+    run_id = tracker.start_run(experiment, name, tags)
+    tracker.log_params(run_id, params or {})
     tracker.log_metrics(run_id, metrics)
     tracker.end_run(run_id, status)
 
 
-def best(tracker: Tracker, experiment: str, metric: str, *, maximize: bool = True) -> str | None:
+def best(
+    tracker: Tracker, experiment: str, metric: str, *, maximize: bool = True, filters: dict[str, str] | None = None
+) -> str | None:
     """Return the name of the best run."""
-    run = tracker.get_best_run(experiment, metric, maximize)
+    run = tracker.get_best_run(experiment, metric, maximize, filters)
     return None if run is None else run.run_name

@@ -11,6 +11,7 @@ from pathlib import Path
 from ratchet.clock import Clock, FixedClock
 from ratchet.errors import InputError, NotFoundError
 from ratchet.tracking import EndStatus, ParamValue, RunStatus, RunSummary
+from ratchet.tracking.base import counts
 
 
 @dataclass
@@ -98,7 +99,9 @@ class InMemoryTracker:
             tags=dict(run.tags),
         )
 
-    def get_best_run(self, experiment: str, metric: str, maximize: bool = True) -> RunSummary | None:
+    def get_best_run(
+        self, experiment: str, metric: str, maximize: bool = True, filters: Mapping[str, str] | None = None
+    ) -> RunSummary | None:
         """Return the finished run with the best value of a metric, None when there is none."""
         best: tuple[float, str] | None = None
         for run_id, run in self._runs.items():
@@ -106,9 +109,16 @@ class InMemoryTracker:
             if run.experiment != experiment or run.status != "FINISHED" or value is None or not math.isfinite(value):
                 continue
             score = value if maximize else -value
-            if best is None or score > best[0]:
+            if (best is None or score > best[0]) and counts(self.get_run(run_id), filters or {}):
                 best = (score, run_id)
         return None if best is None else self.get_run(best[1])
+
+    def flush(self, timeout_s: float) -> int:
+        """Return 0: nothing ever waits."""
+        return 0
+
+    def close(self) -> None:
+        """Do nothing."""
 
     def artifacts(self, run_id: str) -> dict[str, bytes]:
         """Return the content of the files of a run by relative path."""

@@ -12,6 +12,9 @@ RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 EndStatus = Literal["FINISHED", "FAILED", "KILLED"]
 ParamValue = str | int | float | bool | None
 
+LEAK_TAG = "ratchet.leak"
+"""A run tagged `true` saw data that it was judged on; it is never the best one."""
+
 
 class RunSummary(BaseModel):
     """What is known about one run."""
@@ -82,13 +85,39 @@ class Tracker(Protocol):
         """Return what is known about a run."""
         ...
 
-    def get_best_run(self, experiment: str, metric: str, maximize: bool = True) -> RunSummary | None:
+    def get_best_run(
+        self, experiment: str, metric: str, maximize: bool = True, filters: Mapping[str, str] | None = None
+    ) -> RunSummary | None:
         """Return the finished run whose value of a metric at its highest step is best.
 
-        Runs that have not finished, lack the metric or have a value that is not finite do not count; of equals the
-        one that started first wins.
+        Runs that have not finished, are tagged `ratchet.leak=true`, lack the metric or have a value that is not finite
+        do not count; of equals the one that started first wins.
+
+        Args:
+            experiment: its name.
+            metric: its key.
+            maximize: whether more is better.
+            filters: text that a run's tags or parameters of these keys must have.
 
         Returns:
             None when no run counts or the experiment does not exist.
         """
         ...
+
+    def flush(self, timeout_s: float) -> int:
+        """Wait until everything logged has reached the store, at most for `timeout_s`; return what still waits."""
+        ...
+
+    def close(self) -> None:
+        """Hand over what waits, as far as that goes in a few seconds; logging goes on to work."""
+        ...
+
+
+def counts(run: RunSummary, filters: Mapping[str, str]) -> bool:
+    """Tell whether a run may be the best one: not flagged as leaking, and with the wanted tags or parameters.
+
+    A leak that is found after a run has begun is flagged by a parameter, since tags are given at the start.
+    """
+    if "true" in {run.tags.get(LEAK_TAG, "").lower(), run.params.get(LEAK_TAG, "").lower()}:
+        return False
+    return all(wanted in (run.tags.get(key), run.params.get(key)) for key, wanted in filters.items())

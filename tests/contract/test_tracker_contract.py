@@ -1,10 +1,11 @@
-"""The tracker in memory and the one on MLflow keep the tracker's contract."""
+"""The tracker in memory, the one on MLflow and the one with a spool before it keep the tracker's contract."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from ratchet.errors import InputError, UnavailableError
 from ratchet.settings import silence_telemetry
 from ratchet.testing import InMemoryTracker
 from ratchet.testing.tracker_contract import Artifacts, TrackerContract
-from ratchet.tracking import MlflowTracker
+from ratchet.tracking import MlflowTracker, SpooledTracker
 
 # MLflow announces what it will remove as FutureWarning.
 pytestmark = pytest.mark.filterwarnings("error::FutureWarning")
@@ -47,6 +48,11 @@ def open_tracker(migrated_store: Path, folder: Path, clock: FixedClock) -> Mlflo
     return MlflowTracker(f"sqlite:///{folder / 'mlflow.db'}", folder / "files of runs", clock)
 
 
+def stored_files(folder: Path) -> dict[str, bytes]:
+    """The files that MLflow keeps of one run."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 class TestMlflowTracker(TrackerContract):
     @pytest.fixture
     def tracker(self, clock: FixedClock, tmp_path: Path, migrated_store: Path) -> MlflowTracker:
@@ -55,8 +61,7 @@ class TestMlflowTracker(TrackerContract):
     @pytest.fixture
     def artifacts(self, tracker: MlflowTracker, tmp_path: Path) -> Artifacts:
         def stored(run_id: str) -> dict[str, bytes]:
-            folder = tmp_path / "files of runs" / run_id / "artifacts"
-            return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+            return stored_files(tmp_path / "files of runs" / run_id / "artifacts")
 
         return stored
 
@@ -87,3 +92,22 @@ class TestMlflowTracker(TrackerContract):
         tracker = MlflowTracker(f"sqlite:///{tmp_path / 'file' / 'mlflow.db'}", tmp_path / "artifacts", clock)
         with pytest.raises(UnavailableError, match="MLflow"):
             tracker.start_run("btc", "run")
+
+
+class TestSpooledTracker(TrackerContract):
+    @pytest.fixture
+    def tracker(self, clock: FixedClock, tmp_path: Path, migrated_store: Path) -> Iterator[SpooledTracker]:
+        tracker = SpooledTracker(open_tracker(migrated_store, tmp_path, clock), tmp_path / "spool", clock)
+        yield tracker
+        assert tracker.flush(30) == 0
+        assert tracker.spool.set_aside() == []
+        tracker.close()
+
+    @pytest.fixture
+    def artifacts(self, tracker: SpooledTracker, tmp_path: Path) -> Artifacts:
+        def stored(run_id: str) -> dict[str, bytes]:
+            assert tracker.flush(30) == 0
+            mlflow_run_id = tracker.spool.run(run_id).mlflow_run_id
+            return stored_files(tmp_path / "files of runs" / str(mlflow_run_id) / "artifacts")
+
+        return stored

@@ -9,6 +9,7 @@ import pytest
 
 from models.training.recipes import recipe_by_name
 from models.training.trainer import fit_fold, predict
+from ratchet.evaluation.turn import RetrainRequest
 from ratchet.evaluation.validation import Predictor, ValidationResult, walk_forward_validation
 from ratchet.evaluation.walk_forward import Fold
 from ratchet.exchanges.simulated import SimulatedMarket, SimulatedMarketConfig
@@ -46,7 +47,7 @@ def _validate(market: SimulatedMarket, folder: Path) -> ValidationResult:
         panel,
         fit,
         n_splits=3,
-        embargo_ns=walk_forward_of(panel).embargo_ns,
+        embargo_ns=walk_forward_of(panel, RetrainRequest()).embargo_ns,
         costs=COSTS,
         timeframe=market.config.bar,
         seed=1,

@@ -21,9 +21,10 @@ from ratchet.features.panel import latest_windows
 from ratchet.features.sets import FeatureSet
 from ratchet.features.store import SqliteOnlineStore
 from ratchet.market import Timeframe
+from ratchet.registry import FileRegistry
 from ratchet.registry.base import ModelVersion
-from ratchet.registry.factory import open_registry
 from ratchet.settings import Settings
+from ratchet.testing.gate import gate_report
 
 SOURCE = "simulated://?bars=620&symbols=2"
 WINDOW = 16
@@ -48,11 +49,10 @@ def _in_production(settings: Settings, **changes: object) -> ModelVersion:
         "feature_names": list(BASE.names),
         "window": WINDOW,
         "symbols": ["BTC/USDT", "ETH/USDT"],
-        "gate": {"verdict": "approve"},
         **changes,
     }
-    files: dict[str, Path | bytes] = {"model.onnx": b"onnx"}
-    with open_registry(settings, SystemClock()) as registry:
+    files: dict[str, Path | bytes] = {"model.onnx": b"onnx", "gate.json": gate_report(b"onnx")}
+    with FileRegistry(settings.root / "registry", settings.registry_database_url, SystemClock()) as registry:
         version = registry.register_model(request.model_name, files, metadata, {}, actor="test", reason="test")
         return registry.set_production_model(version.name, version.version, actor="test", reason="test")
 

@@ -24,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ratchet.clock import SystemClock
 from ratchet.features.store import SqliteOnlineStore
 from ratchet.registry import FileRegistry, ModelVersion
+from ratchet.testing.gate import gate_report
 
 N_TIME = 4
 N_FEATURE = 3
@@ -79,7 +80,7 @@ def golden(onnx_bytes: bytes, windows: NDArray[np.float32] | None = None) -> byt
 
 
 def metadata(symbols: Sequence[str], view: str = "demo") -> dict[str, Any]:
-    """What serving needs to know of a version, and an approval."""
+    """What serving needs to know of a version."""
     return {
         "feature_view": view,
         "schema_hash": SCHEMA_HASH,
@@ -88,7 +89,6 @@ def metadata(symbols: Sequence[str], view: str = "demo") -> dict[str, Any]:
         "timeframe": "1h",
         "horizon": 1,
         "symbols": list(symbols),
-        "gate": {"verdict": "approve"},
     }
 
 
@@ -102,8 +102,8 @@ class Workshop:
         self.store = SqliteOnlineStore(f"sqlite:///{home / 'online' / 'online.sqlite'}")
 
     def register(self, name: str, onnx_bytes: bytes, symbols: Sequence[str], **more: Any) -> ModelVersion:
-        """Register a version; `view` and `golden_bytes` may be given."""
-        files: dict[str, Path | bytes] = {"model.onnx": onnx_bytes}
+        """Register a version that the gate approved; `view` and `golden_bytes` may be given."""
+        files: dict[str, Path | bytes] = {"model.onnx": onnx_bytes, "gate.json": gate_report(onnx_bytes)}
         files["golden.json"] = more.get("golden_bytes") or golden(onnx_bytes)
         described = metadata(symbols, more.get("view", "demo"))
         return self.registry.register_model(name, files, described, {}, actor="test", reason="test")

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import random
+import select
 import shutil
 import signal
 import sys
@@ -28,7 +29,9 @@ from sqlalchemy.dialects.sqlite.base import SQLiteDialect
 from ratchet.errors import RatchetError, RegistryConflictError
 from ratchet.registry import FileRegistry
 from tests.unit.registry_promises import NAME, WHO, open_registry, prepare, problems, register
+from tests.unit.registry_schema_1 import downgrade
 
+_OPEN_WITHIN_S = 30
 _OS_CALLS = ("fsync", "mkdir", "rename", "replace", "rmdir", "symlink", "unlink", "link", "truncate", "open")
 
 
@@ -47,9 +50,29 @@ def make_a_mess(root: Path) -> None:
     (root / NAME / ".production.0.tmp").symlink_to("v1.0.0")
 
 
+def prepare_retention(root: Path) -> None:
+    """One version more, so that v1.3.0 is the one that retention deletes."""
+    prepare(root)
+    with open_registry(root) as registry:
+        register(registry)
+
+
+def prepare_upgrade(root: Path) -> None:
+    """The tables of the first release."""
+    prepare(root)
+    downgrade(root)
+
+
+def delete_before_commit(registry: FileRegistry) -> None:
+    """The mutant: files are deleted while the version still is to be kept."""
+    with registry._change(NAME, "mutant", "files first") as change:
+        registry._files.remove(NAME, "v1.3.0")
+        change.prune(1)
+
+
 def demote_then_promote(registry: FileRegistry) -> None:
     """The mutant: two commits and a link that is removed before it is set."""
-    root = registry._folders.root
+    root = Path(registry.get_model(NAME).folder).parents[1]
     for statement in (
         "UPDATE versions SET stage = 'archived' WHERE stage = 'production'",
         "UPDATE versions SET stage = 'production' WHERE version = 'v1.2.0'",
@@ -63,7 +86,7 @@ def demote_then_promote(registry: FileRegistry) -> None:
 def row_before_files(registry: FileRegistry) -> None:
     """The mutant: the version is committed before its files are written."""
     with registry._change(NAME, "mutant", "row first") as change:
-        version = change.register("v1.4.0", "0" * 64, metadata="{}", metrics="{}")
+        version = change.register("v1.4.0", "0" * 64, metadata="{}", metrics="{}", gate=None)
     Path(version.folder).mkdir()
     (Path(version.folder) / "model.onnx").write_bytes(b"onnx")
 
@@ -77,10 +100,14 @@ OPERATIONS: dict[str, tuple[Callable[[Path], None], Callable[[FileRegistry], obj
     "rollback": (prepare, lambda registry: registry.rollback_to_previous(NAME, **WHO)),
     "withdraw": (prepare, lambda registry: registry.withdraw_model(NAME, "v1.2.0", **WHO)),
     "retire": (prepare, lambda registry: registry.retire_model(NAME, "v1.3.0", **WHO)),
+    "upgrade": (prepare_upgrade, lambda registry: None),
+    "point": (prepare, lambda registry: registry.set_pointer(NAME, "challenger", "v1.3.0", **WHO)),
+    "prune": (prepare_retention, lambda registry: registry.prune_models(NAME, keep=1, **WHO)),
+    "mutant-prune": (prepare_retention, delete_before_commit),
     "mutant-promote": (prepare, demote_then_promote),
     "mutant-register": (prepare, row_before_files),
 }
-WHILE_OPENING = {"create", "recover"}
+WHILE_OPENING = {"create", "recover", "upgrade"}
 
 
 @contextmanager
@@ -257,7 +284,8 @@ def _outcome(root: Path, operation: str, index: int) -> str:
 
 def _killed_while_busy(root: Path, rng: random.Random) -> list[tuple[int, str]]:
     reading, writing = os.pipe()
-    seed, delay_s = rng.random(), rng.uniform(0.03, 0.25)
+    # Most die at work, however slow the machine is; some while they open the registry.
+    seed, delay_s, is_at_work = rng.random(), rng.uniform(0.03, 0.25), rng.random() < 0.8
     child = os.fork()
     if child == 0:
         try:
@@ -266,6 +294,8 @@ def _killed_while_busy(root: Path, rng: random.Random) -> list[tuple[int, str]]:
         finally:
             os._exit(1)
     os.close(writing)
+    if is_at_work:
+        select.select([reading], [], [], _OPEN_WITHIN_S)
     time.sleep(delay_s)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)

@@ -11,11 +11,12 @@ from typing import Any
 from ratchet.clock import SystemClock
 from ratchet.errors import RatchetError
 from ratchet.registry import FileRegistry, ModelVersion, production_at, timeline
+from ratchet.testing.gate import gate_report
 
 NAME = "btc"
 WHO: Any = {"actor": "child", "reason": "crash test"}
-APPROVED = {"gate": {"verdict": "approve"}}
-FILES: dict[str, Path | bytes] = {"model.onnx": b"onnx" * 500, "model.pt": b"weights" * 500}
+MODEL = b"onnx" * 500
+FILES: dict[str, Path | bytes] = {"model.onnx": MODEL, "model.pt": b"weights" * 500, "gate.json": gate_report(MODEL)}
 
 
 def open_registry(root: Path) -> FileRegistry:
@@ -23,7 +24,7 @@ def open_registry(root: Path) -> FileRegistry:
 
 
 def register(registry: FileRegistry) -> ModelVersion:
-    return registry.register_model(NAME, FILES, APPROVED, {"accuracy": 0.5}, **WHO)
+    return registry.register_model(NAME, FILES, {}, {"accuracy": 0.5}, **WHO)
 
 
 def prepare(root: Path) -> None:
@@ -58,6 +59,8 @@ def _check_versions(registry: FileRegistry, found: list[str]) -> None:
     if versions and len(live) != 1:
         found.append(f"{len(live)} versions in production")
     for version in versions:
+        if version.is_pruned:
+            continue
         try:
             for filename in json.loads(registry.read_file(version, "MANIFEST.json")):
                 registry.read_file(version, filename)
@@ -69,12 +72,17 @@ def _check_history(registry: FileRegistry, found: list[str]) -> None:
     events = registry.history()
     if [item.epoch for item in events] != list(range(1, len(events) + 1)):
         found.append("epochs have gaps")
+    try:
+        registry.verify_history()
+    except RatchetError as error:
+        found.append(str(error))
     told = production_at(events, time.time_ns())
     live = next((version.version for version in registry.list_models(NAME) if version.stage == "production"), None)
     if told != live:
         found.append(f"the history says {told} is in production, the versions say {live}")
-    if timeline.rollback_target(events) and not registry.get_model(NAME, "previous"):
-        found.append("the version to roll back to is gone")
+    target = timeline.rollback_target(item for item in events if item.name == NAME)
+    if target != registry.pointers(NAME).get("previous"):
+        found.append(f"the history says {target} is the one to roll back to, the tables do not")
 
 
 def _check_files(registry: FileRegistry, root: Path, found: list[str]) -> None:
@@ -84,7 +92,7 @@ def _check_files(registry: FileRegistry, root: Path, found: list[str]) -> None:
     target = link.readlink().name if link.is_symlink() else None
     if target != live:
         found.append(f"the link points at {target}, the database says {live}")
-    expected = {version.version for version in versions} | ({"production"} if live else set())
+    expected = {version.version for version in versions if not version.is_pruned} | ({"production"} if live else set())
     present = {path.name for path in (root / NAME).iterdir()} if versions else set()
     if present != expected:
         found.append(f"{root / NAME} holds {sorted(present)} instead of {sorted(expected)}")

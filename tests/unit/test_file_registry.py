@@ -7,7 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,16 @@ from ratchet.data.atomic import sha256_bytes
 from ratchet.errors import (
     ArtifactError,
     BusyError,
+    CandidateRejectedError,
     ConfigurationError,
     NotFoundError,
     UnavailableError,
 )
 from ratchet.registry import FileRegistry, ModelVersion
+from ratchet.testing.gate import gate_report
 
 WHO: Any = {"actor": "test", "reason": "to see"}
-APPROVED = {"gate": {"verdict": "approve"}}
+METADATA = {"symbols": ["BTC/USDT"]}
 
 
 @pytest.fixture
@@ -45,7 +47,11 @@ def open_registry(root: Path, *, read_only: bool = False) -> FileRegistry:
 
 def register(registry: FileRegistry, name: str = "btc", content: bytes = b"onnx") -> ModelVersion:
     return registry.register_model(
-        name, {"model.onnx": content, "model.pt": b"weights"}, APPROVED, {"accuracy": 0.5}, **WHO
+        name,
+        {"model.onnx": content, "model.pt": b"weights", "gate.json": gate_report(content)},
+        METADATA,
+        {"accuracy": 0.5},
+        **WHO,
     )
 
 
@@ -60,12 +66,13 @@ def test_the_layout_can_be_read_without_the_library(registry: FileRegistry, root
     folder = root / "btc" / "v1.1.0"
     assert sorted(path.name for path in folder.iterdir()) == [
         "MANIFEST.json",
+        "gate.json",
         "metadata.json",
         "metrics.json",
         "model.onnx",
         "model.pt",
     ]
-    assert json.loads((folder / "metadata.json").read_text()) == APPROVED
+    assert json.loads((folder / "metadata.json").read_text()) == METADATA
     assert json.loads((folder / "metrics.json").read_text()) == {"accuracy": 0.5}
     manifest = (folder / "MANIFEST.json").read_bytes()
     assert sha256_bytes(manifest) == registry.get_model("btc").digest
@@ -139,6 +146,9 @@ def test_a_reader_changes_nothing(registry: FileRegistry, root: Path) -> None:
             lambda: reader.rollback_to_previous("btc", **WHO),
             lambda: reader.withdraw_model("btc", version.version, **WHO),
             lambda: reader.retire_model("btc", version.version, **WHO),
+            lambda: reader.set_pointer("btc", "challenger", version.version, **WHO),
+            lambda: reader.release_pointer("btc", "challenger", **WHO),
+            lambda: reader.prune_models("btc", keep=1, **WHO),
             reader.recover,
         ):
             with pytest.raises(ConfigurationError, match="read-only"):
@@ -185,9 +195,42 @@ def test_the_folder_of_another_database_is_refused(registry: FileRegistry, root:
     assert [path.name for path in sorted((root / "btc").glob("v*"))] == ["v1.0.0", "v1.1.0", "v1.2.0"]
 
 
+def test_a_deletion_that_was_interrupted_is_finished(registry: FileRegistry, root: Path) -> None:
+    """Files of a version that retention gave up are deleted at the next opening, even if only some were left."""
+    for _ in range(3):
+        register(registry)
+    with registry._change("btc", "test", "killed after the commit") as change:
+        assert change.prune(1) is not None
+    (root / "btc" / "v1.0.0" / "model.onnx").unlink()
+    with open_registry(root) as reopened:
+        assert not (root / "btc" / "v1.0.0").exists()
+        assert [version.version for version in reopened.prune_models("btc", keep=1, **WHO)] == ["v1.1.0"]
+        assert sorted(path.name for path in (root / "btc").iterdir()) == ["v1.2.0"]
+
+
+def test_a_candidate_is_inspected_before_anything_is_stored(root: Path) -> None:
+    """The inspection sees what is registered, and its refusal leaves neither a file nor an event."""
+    seen: list[tuple[str, list[str], dict[str, Any]]] = []
+
+    def inspect(name: str, files: Mapping[str, bytes], metadata: dict[str, Any]) -> None:
+        seen.append((name, sorted(files), metadata))
+        assert not list((root / ".staging").glob("*"))
+        if files["model.onnx"] == b"hostile":
+            raise CandidateRejectedError("model.onnx: a loop without an end")
+
+    with FileRegistry(root, f"sqlite:///{root / 'registry.sqlite'}", FixedClock(7), inspect=inspect) as registry:
+        with pytest.raises(CandidateRejectedError, match="loop"):
+            register(registry, content=b"hostile")
+        assert (registry.epoch(), registry.list_models()) == (0, [])
+        assert not (root / "btc").exists()
+        assert register(registry).version == "v1.0.0"
+    filenames = ["gate.json", "metadata.json", "metrics.json", "model.onnx", "model.pt"]
+    assert seen == [("btc", filenames, METADATA)] * 2
+
+
 def test_a_staging_process_is_not_swept(registry: FileRegistry, root: Path) -> None:
     """While one process writes a version's files, another that opens the registry leaves them alone."""
-    with registry._folders.staged("btc", {"model.onnx": b"slow"}) as (folder, _):
+    with registry._files.staged("btc", {"model.onnx": b"slow"}) as (folder, _):
         open_registry(root).close()
         assert (folder / "model.onnx").read_bytes() == b"slow"
     assert not folder.exists()
@@ -263,7 +306,7 @@ def test_a_database_of_a_newer_release_is_refused(registry: FileRegistry, root: 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "mysql://u:secret@host/db"])
 def test_urls_that_cannot_be_used_are_refused(root: Path, url: str) -> None:
-    """Only a SQLite file will do; a password in the URL is not repeated in the message."""
+    """Only a SQLite file or Postgres will do; a password in the URL is not repeated in the message."""
     with pytest.raises(ConfigurationError, match="registry_url") as caught:
         FileRegistry(root, url, FixedClock(7))
     assert "secret" not in str(caught.value)
@@ -280,7 +323,7 @@ def test_the_registry_stays_light() -> None:
     """Importing it, as the model server does, loads neither pandas nor any other heavy package."""
     code = (
         "import sys, ratchet.registry\n"
-        "heavy = {'pandas', 'pyarrow', 'torch', 'mlflow', 'prefect', 'sklearn', 'scipy', 'great_expectations'}\n"
+        "heavy = {'pandas', 'pyarrow', 'torch', 'mlflow', 'prefect', 'sklearn', 'scipy', 'psycopg'}\n"
         "sys.stdout.write(','.join(sorted(heavy & set(sys.modules))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ)

@@ -11,9 +11,10 @@ from ratchet.clock import SystemClock
 from ratchet.errors import ConfigurationError, InputError, NotFoundError
 from ratchet.evaluation.turn import RetrainRequest
 from ratchet.features.sets import FeatureSet
-from ratchet.registry.factory import open_registry
+from ratchet.registry import FileRegistry
 from ratchet.rollout.live_features import features_of, find_live, list_live
 from ratchet.settings import Settings
+from ratchet.testing.gate import gate_report
 
 VENUE = "binance://?url=http://127.0.0.1:9/binance"
 
@@ -27,10 +28,9 @@ def _register(settings: Settings, name: str, *, source: str = VENUE, features: s
         "schema_hash": schema or FeatureSet.named(features).schema_hash,
         "window": 32,
         "symbols": ["BTC/USDT"],
-        "gate": {"verdict": "approve"},
     }
-    files: dict[str, Path | bytes] = {"model.onnx": b"onnx"}
-    with open_registry(settings, SystemClock()) as registry:
+    files: dict[str, Path | bytes] = {"model.onnx": b"onnx", "gate.json": gate_report(b"onnx")}
+    with FileRegistry(settings.root / "registry", settings.registry_database_url, SystemClock()) as registry:
         version = registry.register_model(name, files, metadata, {}, actor="test", reason="test")
         registry.set_production_model(version.name, version.version, actor="test", reason="test")
 

@@ -1,8 +1,8 @@
 """The registry under SIGKILL, failing disks and racing processes: old or new, never something in between.
 
-The processes live in `registry_crashes.py` and `registry_races.py`, the promises in `registry_promises.py`. Two
-mutants (two commits instead of one; the row before the files) go through the same battery and must be caught, as must
-a writer that does not take the lock when it begins.
+The processes live in `registry_crashes.py` and `registry_races.py`, the promises in `registry_promises.py`. Three
+mutants (two commits instead of one; the row before the files; files deleted before the commit that says so) go through
+the same battery and must be caught, as must a writer that does not take the lock when it begins.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import pytest
 
 from tests.unit.registry_promises import NAME, open_registry, problems
 
-CHANGES = ("register", "stage", "promote", "rollback", "withdraw", "retire")
-OPENINGS = ("create", "recover")
-MUTANTS = ("mutant-promote", "mutant-register")
+CHANGES = ("register", "stage", "promote", "rollback", "withdraw", "retire", "point", "prune")
+OPENINGS = ("create", "recover", "upgrade")
+MUTANTS = ("mutant-promote", "mutant-register", "mutant-prune")
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,13 @@ def remains(memory: Path, operation: str, labels: list[str]) -> list[tuple[str, 
     return [(f"{index} ({label})", memory / "kill" / operation / f"{index:03d}") for index, label in enumerate(labels)]
 
 
-def state(root: Path) -> list[tuple[str, str, bool]]:
+def state(root: Path) -> list[object]:
     with open_registry(root) as registry:
-        return [(version.version, version.stage, version.is_retired) for version in registry.list_models(NAME)]
+        versions = [
+            (version.version, version.stage, version.is_retired, version.is_pruned)
+            for version in registry.list_models(NAME)
+        ]
+        return [*versions, registry.pointers(NAME)]
 
 
 @pytest.mark.parametrize("operation", CHANGES)
@@ -83,7 +87,7 @@ def test_opening_that_is_killed_can_be_done_again(
     for point, root in remains(memory, operation, labels):
         assert problems(root) == [], point
         with open_registry(root) as registry:
-            assert len(registry.list_models()) == (4 if operation == "recover" else 0), point
+            assert len(registry.list_models()) == (0 if operation == "create" else 4), point
 
 
 @pytest.mark.parametrize("operation", MUTANTS)

@@ -25,6 +25,7 @@ from ratchet.rollout import (
     rollback_to_previous,
 )
 from ratchet.testing import InMemoryServedModels
+from ratchet.testing.gate import gate_report
 
 WHO: Any = {"actor": "test", "reason": "to see"}
 WINDOWS = (np.arange(12).reshape(2, 3, 2) / 12).astype(np.float32)
@@ -78,8 +79,9 @@ def register(registry: FileRegistry, verdict: str = "approve") -> ModelVersion:
     files: dict[str, Path | bytes] = {
         "model.onnx": b"onnx",
         "golden.json": json.dumps({"windows": WINDOWS.tolist(), "p_up": P_UP.tolist()}).encode(),
+        "gate.json": gate_report(b"onnx", verdict),
     }
-    return registry.register_model("btc", files, {"gate": {"verdict": verdict}}, {}, **WHO)
+    return registry.register_model("btc", files, {}, {}, **WHO)
 
 
 def steps(report: RolloutReport) -> list[tuple[str, bool]]:

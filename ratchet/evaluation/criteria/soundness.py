@@ -35,7 +35,8 @@ def leak_criterion(leaks: LeakReport | None) -> Criterion:
     if not ran:
         return _plain("leak_probes", "inconclusive", "Every leak probe was skipped, so a leak is not ruled out.")
     names = ", ".join(probe.name.replace("_", " ") for probe in ran)
-    return _plain("leak_probes", "passed", f"No leak found by {len(ran)} probes: {names}.")
+    skipped = " ".join(f"Skipped: {probe.reason}" for probe in leaks.probes if probe.status == "skipped")
+    return _plain("leak_probes", "passed", f"No leak was found: {names}. {skipped}".rstrip())
 
 
 def infra_criterion(infra: InfraReport | None) -> Criterion:

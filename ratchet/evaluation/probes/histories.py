@@ -119,9 +119,9 @@ class Histories:
 
     def _market_between(self, first_ns: int | None, last_ns: int) -> list[FeatureEvent]:
         """Return the events of the bars from `first_ns` on that had arrived when a decision at the last bar rests."""
-        from ratchet.features.panel import _ALLOWED_DELAY_NS  # noqa: PLC0415 - loads pandas
+        from ratchet.features.panel import ALLOWED_DELAY_NS  # noqa: PLC0415 - loads pandas
 
-        until_ns = last_ns + self._timeframe.ns + _ALLOWED_DELAY_NS
+        until_ns = last_ns + self._timeframe.ns + ALLOWED_DELAY_NS
         known = self._market[: int(np.searchsorted(self._arrived_ns, until_ns, side="right"))]
         return [event for event in known if first_ns is None or event.ts_event_ns >= first_ns]
 

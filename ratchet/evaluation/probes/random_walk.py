@@ -44,8 +44,8 @@ def random_walk_canary(
     """Let the real pipeline predict independent random walks without drift; the accuracy must be 50 +- 3 %.
 
     Candles go through `build_panel` and a purged walk-forward of five folds with an embargo of one horizon, or through
-    `walk_forward` where that is given. With the defaults and a horizon of 24 the accuracy has a standard deviation of
-    about a point; fewer bars or a longer horizon make false alarms of chance.
+    `walk_forward` where that is given. With the defaults and a horizon of 24 the accuracy has a standard deviation
+    below one point; with fewer bars or a longer horizon chance alone may raise the alarm.
 
     Raises:
         InputError: the set needs more than candles, or there are too few bars for its warm-up and the folds.
