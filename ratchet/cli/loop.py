@@ -25,6 +25,7 @@ _FLOW_ENVIRONMENT = {
     # The tasks narrate for people, and an error ends in one line; Prefect's own log goes to its server.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 _FAMILIAR = "BTC/USDT"
 

@@ -110,6 +110,29 @@ def reconcile(
     raise typer.Exit(1 if report.is_alarm else 0)
 
 
+def transition(
+    name: NameArgument,
+    version: Annotated[str, typer.Argument(help="vX.Y.Z")],
+    stage: Annotated[str, typer.Argument(help="Staging, Production or Archived.")],
+    reason: ReasonOption = "by hand",
+) -> None:
+    """Move a version between MLflow's four stages by the registry's rules, and show it in MLflow.
+
+    `ratchet rollout` is the way to production that also asks the server; this one asks for the gate's report alone.
+    """
+    from ratchet.registry.catalog import open_catalog  # noqa: PLC0415
+    from ratchet.registry.mlflow_show import SHOWN  # noqa: PLC0415
+
+    wanted = next((known for known in SHOWN.values() if known.lower() == stage.lower()), None)
+    if wanted is None:
+        raise InputError(f"stage {stage!r}: there are {', '.join(SHOWN.values())}")
+    with _registry(read_only=False) as registry:
+        catalog = open_catalog(load_settings(), SystemClock())
+        done = catalog.transition_model_stage(registry, name, version, wanted, actor="cli", reason=reason)
+    shown = "and MLflow shows it" if done.is_shown else "MLflow shows it after: ratchet registry reconcile"
+    _OUT.print(f"{name} {version} is in {wanted}; {shown}", soft_wrap=True)
+
+
 def lineage(
     name: NameArgument,
     version: VersionArgument = "latest",

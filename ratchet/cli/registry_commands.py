@@ -24,6 +24,7 @@ for command in (
     registry_care.prune,
     registry_care.reconcile,
     registry_care.register,
+    registry_care.transition,
     registry_care.verify,
 ):
     app.command()(command)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.workshop import SMALL_MARKET, Home
+from tests.e2e.workshop import MARKET, SMALL_MARKET, Home
 
 pytestmark = [pytest.mark.slow, pytest.mark.engine]
 MODEL = "simulated-1h"
@@ -21,7 +21,7 @@ MODEL = "simulated-1h"
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home in which the loop turned once."""
     made = Home(tmp_path_factory.mktemp("loop") / "home")
-    result = made.run("run", "--source", SMALL_MARKET, "--json")
+    result = made.run("run", "--source", MARKET, "--json")
     assert result.returncode == 0, result.stderr
     (made.folder / "first.json").write_text(result.stdout)
     return made
@@ -54,12 +54,18 @@ def test_the_first_turn_ends_with_a_served_prediction(home: Home, first: dict[st
 def test_the_figures_are_tracked(home: Home, first: dict[str, Any]) -> None:
     """MLflow holds the run with parameters, a value per fold, and the report among its files."""
     with sqlite3.connect(home.folder / "mlflow" / "mlflow.db") as database:
-        run = first["run_id"]
+        found = database.execute(
+            "SELECT run_uuid FROM tags WHERE key='ratchet.run_key' AND value=?", (first["run_id"],)
+        ).fetchall()
+        run = found[0][0]
         steps = database.execute("SELECT step FROM metrics WHERE run_uuid=? AND key='fold_accuracy'", (run,)).fetchall()
         n_params = database.execute("SELECT COUNT(*) FROM params WHERE run_uuid=?", (run,)).fetchone()[0]
+        parent = "SELECT COUNT(*) FROM tags WHERE key='mlflow.parentRunId' AND value=?"
+        n_children = database.execute(parent, (run,)).fetchone()[0]
         status = database.execute("SELECT status FROM runs WHERE run_uuid=?", (run,)).fetchone()[0]
     assert sorted(step for (step,) in steps) == [0, 1, 2, 3, 4]
     assert n_params > 5
+    assert n_children == 5
     assert status == "FINISHED"
     assert list((home.folder / "mlflow" / "artifacts").rglob("report.md"))
     assert list((home.folder / "mlflow" / "artifacts").rglob("model.onnx"))
@@ -67,17 +73,36 @@ def test_the_figures_are_tracked(home: Home, first: dict[str, Any]) -> None:
 
 def test_a_second_turn_faces_the_champion_on_later_data(home: Home, first: dict[str, Any]) -> None:
     """The second turn sees a week more, is compared with the first one's model, and registers what it made."""
-    result = home.run("run", "--source", SMALL_MARKET)
+    result = home.run("run", "--source", MARKET)
     assert result.returncode == 0, result.stderr
     listed = json.loads(home.run("registry", "list", "--json").stdout)
     second = next(item for item in listed if item["version"] == "v1.1.0")
-    assert second["metadata"]["gate"]["champion"] == f"{MODEL} v1.0.0"
-    assert second["metadata"]["gate"]["window"]["start_ns"] > first["gate"]["window"]["start_ns"]
+    gate = json.loads(home.run("registry", "gate", MODEL, "v1.1.0", "--json").stdout)
+    assert gate["digest"] == second["gate"]["digest"]
+    assert gate["champion"] == f"{MODEL} v1.0.0"
+    assert gate["window"]["start_ns"] > first["gate"]["window"]["start_ns"]
     in_production = [item["version"] for item in listed if item["stage"] == "production"]
-    assert in_production == (["v1.1.0"] if second["metadata"]["gate"]["verdict"] == "approve" else ["v1.0.0"])
+    assert in_production == (["v1.1.0"] if gate["verdict"] == "approve" else ["v1.0.0"])
     assert "Walk-forward, out of sample" in result.stdout
     history = home.run("registry", "history", MODEL)
     assert "v1.0.0" in history.stdout
+
+
+def test_the_evidence_can_be_asked_for_afterwards(home: Home, first: dict[str, Any]) -> None:
+    """What is live and why, the card, the lineage, the comparison, and two registries that agree."""
+    why = json.loads(home.run("why", "--json").stdout)
+    assert why["version"] in {"v1.0.0", "v1.1.0"}
+    assert why["gate"]["verdict"] == "approve"
+    assert {item["name"] for item in why["gate"]["criteria"]} >= {"leak_probes", "infra", "latency_p99", "train_gap"}
+    assert "What this does not show" in home.run("registry", "card", MODEL, "v1.0.0").stdout
+    assert first["dataset"]["digest"][:12] in home.run("registry", "lineage", MODEL, "v1.0.0").stdout
+    assert home.run("registry", "verify").returncode == 0
+    reconciled = home.run("registry", "reconcile", "--json")
+    assert (reconciled.returncode, json.loads(reconciled.stdout)) == (0, {"checked": 2, "drifts": []})
+    compared = json.loads(home.run("compare", f"{MODEL}@v1.1.0", f"{MODEL}@v1.0.0", "--json").stdout)
+    assert compared["n"] > 100
+    best = json.loads(home.run("runs", "best", MODEL, "accuracy", "--json").stdout)
+    assert best["status"] == "FINISHED"
 
 
 def test_a_rollout_by_hand_needs_a_server_and_an_approval(home: Home, first: dict[str, Any]) -> None:
@@ -118,7 +143,7 @@ def test_a_run_killed_in_training_is_followed_by_one_that_finishes(empty: Home) 
 
 def test_a_run_killed_in_promotion_leaves_a_whole_registry(empty: Home) -> None:
     """SIGKILL as soon as the version is staged: one whole version is there, and the next run finishes."""
-    process = empty.start("run", "--source", SMALL_MARKET)
+    process = empty.start("run", "--source", MARKET)
     database = empty.folder / "registry" / "registry.sqlite"
 
     def is_staged() -> bool:
@@ -134,7 +159,7 @@ def test_a_run_killed_in_promotion_leaves_a_whole_registry(empty: Home) -> None:
     _kill(process)
     before = json.loads(empty.run("registry", "list", "--json").stdout)
     assert [item["version"] for item in before] == ["v1.0.0"]
-    result = empty.run("run", "--source", SMALL_MARKET)
+    result = empty.run("run", "--source", MARKET)
     assert result.returncode == 0, result.stderr
     after = json.loads(empty.run("registry", "list", "--json").stdout)
     assert [item["version"] for item in after] == ["v1.0.0", "v1.1.0"]

@@ -12,6 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL_MARKET = "simulated://?bars=1700&symbols=3"
+"""Enough to turn the loop; too little to show that the network is as good as logistic regression."""
+MARKET = "simulated://?bars=2400&symbols=4"
+"""Enough for an approval."""
 
 
 def free_port() -> int:

@@ -98,6 +98,12 @@ def on_mlflow(store: str, tmp_path: Path, clock: FixedClock) -> Iterator[MlflowR
         yield registry
 
 
+@pytest.fixture
+def experiment(client: Any, tmp_path: Path) -> str:
+    """The id of an experiment of training runs."""
+    return str(client.create_experiment("training", artifact_location=(tmp_path / "training").as_uri()))
+
+
 def file_registry(folder: Path, clock: FixedClock) -> FileRegistry:
     root = folder / "registry"
     return FileRegistry(root, f"sqlite:///{root / 'registry.sqlite'}", clock)
@@ -195,16 +201,16 @@ def test_the_registry_rules_hold_for_the_facade(mirrored: Mirrored) -> None:
     assert mirrored.aliases() == {"v1-1-0": "v1.1.0", "staging": "v1.1.0"}
 
 
-def test_copying_twice_makes_one_model_version_of_the_run_that_trained_it(mirrored: Mirrored) -> None:
+def test_copying_twice_makes_one_model_version_of_the_run_that_trained_it(mirrored: Mirrored, experiment: str) -> None:
     """The copy belongs to the training run, holds the same files, and is found again."""
-    run = mirrored.client.create_run("0", run_name="training")
+    run = mirrored.client.create_run(experiment, run_name="training")
     version = register(mirrored.registry, b"weights", tracking_run_id=run.info.run_id)
     numbers = [mirrored.catalog.register_model_to_mlflow(mirrored.registry, version) for _ in range(2)]
     assert numbers == [1, 1]
     copy = mirrored.client.get_model_version("btc", 1)
     assert (copy.run_id, copy.tags["ratchet.digest"]) == (run.info.run_id, version.digest)
     assert mirrored.catalog.files.read(version, "model.onnx") == b"weights"
-    spooled = mirrored.client.create_run("0", tags={"ratchet.run_key": "5" * 32})
+    spooled = mirrored.client.create_run(experiment, tags={"ratchet.run_key": "5" * 32})
     delivered = register(mirrored.registry, tracking_run_id="5" * 32)
     mirrored.catalog.register_model_to_mlflow(mirrored.registry, delivered)
     assert mirrored.client.get_model_version("btc", 2).run_id == spooled.info.run_id
@@ -325,10 +331,10 @@ def test_a_store_that_belongs_to_another_database_is_refused(
 
 
 def test_what_an_interrupted_registration_left_is_swept_after_an_hour(
-    on_mlflow: MlflowRegistry, store: str, client: Any, tmp_path: Path, clock: FixedClock
+    on_mlflow: MlflowRegistry, store: str, client: Any, experiment: str, tmp_path: Path, clock: FixedClock
 ) -> None:
     """Uploads without a version go, be it a run of their own or files in a training run; sealed ones never."""
-    training = client.create_run("0").info.run_id
+    training = client.create_run(experiment).info.run_id
     described = {"metadata.json": json.dumps({"tracking_run_id": training}).encode()}
     version = register(on_mlflow, tracking_run_id=training)
     files = on_mlflow._files
@@ -354,7 +360,7 @@ def test_nothing_is_swept_while_somebody_is_staging(on_mlflow: MlflowRegistry, c
 
 
 def test_only_what_the_registry_uploaded_is_ever_deleted(
-    on_mlflow: MlflowRegistry, client: Any, tmp_path: Path
+    on_mlflow: MlflowRegistry, client: Any, experiment: str, tmp_path: Path
 ) -> None:
     """Tags and sources that name a folder of someone else, by hand or by malice, delete nothing there."""
     precious = tmp_path / "artifacts" / "precious"
@@ -362,7 +368,7 @@ def test_only_what_the_registry_uploaded_is_ever_deleted(
     for _ in range(2):
         register(on_mlflow)
     client.create_model_version("btc", precious.as_uri(), tags={"ratchet.version": "v1.0.0"})
-    run = client.create_run("0", tags={"ratchet.staging": "../../../artifacts/precious 0"})
+    run = client.create_run(experiment, tags={"ratchet.staging": "../../../artifacts/precious 0"})
     own = client.get_run(client.get_model_version("btc", "1").run_id).info.artifact_uri
     assert [version.version for version in on_mlflow.prune_models("btc", keep=1, **WHO)] == ["v1.0.0"]
     on_mlflow.recover()
@@ -379,8 +385,8 @@ def test_a_failed_registration_leaves_no_files(on_mlflow: MlflowRegistry, client
     files = on_mlflow._files
     with pytest.raises(ValueError, match="stop"), files.staged("btc", {"model.onnx": b""}):
         raise ValueError("stop")
-    experiment = client.get_experiment_by_name("registry").experiment_id
-    assert list(client.search_runs([experiment])) == []
+    own = client.get_experiment_by_name("registry").experiment_id
+    assert list(client.search_runs([own])) == []
     assert client.search_model_versions("name = 'btc'") == []
 
 
