@@ -34,7 +34,7 @@ SIGMAS_95 = 1.645
 # (label horizon in bars, timestamps, symbols): a window of so many hourly bars
 WINDOWS = ((1, 1_000, 1), (1, 5_000, 1), (1, 1_000, 6), (12, 1_000, 1), (12, 5_000, 1), (12, 2_500, 6))
 GAINS = (0.0, 0.02, 0.04)
-POLICY = GatePolicy(n_resamples=500)
+POLICY = GatePolicy(n_resamples=300)
 CLEAN = LeakReport(
     probes=(Probe(name="truncation", status="passed", value=0.0, low=None, high=0.0, n=1, reason="given"),), seed=0
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from ratchet.clock import SystemClock
@@ -26,8 +26,7 @@ def show_in_catalog(version: ModelVersion) -> bool:
             number = catalog.register_model_to_mlflow(registry, version)
             catalog.show(registry, version.name)
         except RatchetError as error:
-            get_run_logger().warning("MLflow's registry was not brought up to date: %s", error)
-            narration.conclude(f"not now: {error}")
+            narration.conclude(f"MLflow's registry was not brought up to date: {error}")
             return False
         narration.conclude(f"{version.name} {version.version} is version {number} in MLflow")
     return True

@@ -93,7 +93,9 @@ def compare_models(
     found = compare_with_production(
         challenger, champion, costs=costs, seed=seed, min_edge=policy.min_edge, n_resamples=policy.n_resamples
     )
-    slices = slice_accuracy(challenger, champion=champion, seed=seed, n_resamples=policy.n_resamples)
+    slices = slice_accuracy(
+        challenger, champion=champion, kinds=policy.slices, seed=seed, n_resamples=policy.n_resamples
+    )
     criteria = (*paired_criteria(found, policy), slice_criterion(slices, policy))
     n_times = len(np.unique(challenger.ts_ns))
     return ComparisonReport(

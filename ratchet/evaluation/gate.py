@@ -137,7 +137,9 @@ def judge(evidence: Evidence, policy: GatePolicy) -> GateReport:
     compared = (
         _against_naive_rules(evidence, policy) if champion is None else _against_champion(evidence, champion, policy)
     )
-    slices = slice_accuracy(rows, champion=champion, seed=evidence.seed, n_resamples=policy.n_resamples)
+    slices = slice_accuracy(
+        rows, champion=champion, kinds=policy.slices, seed=evidence.seed, n_resamples=policy.n_resamples
+    )
     earned = evidence.walk_forward_sharpe
     criteria = (
         *compared,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,8 @@ from ratchet.market.symbols import Timeframe
 Kind = Literal["symbol", "volatility", "trend", "hour"]
 Names = NDArray[np.str_]
 
+KINDS: tuple[Kind, ...] = ("symbol", "volatility", "trend", "hour")
+
 _MIN_MOVES = 30
 _MIN_HOUR_MOVES = 100
 _BLOCK_HOURS = 4
@@ -28,7 +30,12 @@ _DAY_NS = 24 * _HOUR_NS
 
 
 def slice_accuracy(
-    rows: Predictions, *, champion: Predictions | None = None, seed: int, n_resamples: int = N_RESAMPLES
+    rows: Predictions,
+    *,
+    champion: Predictions | None = None,
+    kinds: Collection[Kind] = KINDS,
+    seed: int,
+    n_resamples: int = N_RESAMPLES,
 ) -> tuple[Slice, ...]:
     """Return the accuracy of every slice that holds at least 30 moves, with 95 % intervals.
 
@@ -39,6 +46,7 @@ def slice_accuracy(
     Args:
         rows: out-of-sample predictions.
         champion: its predictions of the same rows, for the paired gain.
+        kinds: of slices.
         seed: of the resampling.
         n_resamples: bootstrap resamples.
 
@@ -47,7 +55,7 @@ def slice_accuracy(
     """
     if champion is not None:
         require_same_rows(rows, champion)
-    parts = list(_parts(rows))
+    parts = [part for part in _parts(rows) if part[0] in kinds]
     if not parts:
         return ()
     hit = hits(rows.label, rows.p_up)
