@@ -44,6 +44,13 @@ LEAKING = LeakReport(
     ),
     seed=1,
 )
+SHORT = LeakReport(
+    probes=(
+        CLEAN.probes[0],
+        CLEAN.probes[1].model_copy(update={"status": "skipped", "reason": "Too short a history."}),
+    ),
+    seed=1,
+)
 ANSWERS = InfraReport(is_loaded=True, golden_gap=2e-7)
 CLEAR_GAIN = Metric(value=0.04, low=0.03, high=0.05)
 GAINS = dict.fromkeys(("majority", "last_sign", "logistic", "gradient_boosting"), CLEAR_GAIN)
@@ -348,6 +355,7 @@ def test_the_report_is_about_one_model_file(approved: GateReport) -> None:
         ({"leaks": LEAKING}, "leak_probes", "reject", "rsi_14 differs by 0.3"),
         ({"leaks": None}, "leak_probes", "inconclusive", "did not run"),
         ({"leaks": LeakReport(probes=(), seed=1)}, "leak_probes", "inconclusive", "did not run"),
+        ({"leaks": SHORT}, "leak_probes", "inconclusive", "could run: Too short a history."),
         ({"infra": InfraReport(is_loaded=False, golden_gap=None, error="no kernel")}, "infra", "reject", "no kernel"),
         ({"infra": None}, "infra", "inconclusive", "not tried"),
         ({"latency": None}, "latency_p99", "inconclusive", "not measured"),

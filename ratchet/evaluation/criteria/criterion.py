@@ -12,7 +12,8 @@ Status = Literal["passed", "failed", "inconclusive"]
 class Criterion(BaseModel):
     """One question and its answer, with the reason in one sentence.
 
-    `low` and `high` are one-sided bounds of `value` where it is an estimate; `p_value` belongs to "no gain at all".
+    `low` and `high` are bounds of `value` where it is an estimate: one-sided ones for the comparison with the champion,
+    the ends of the 95 % interval for what is over all folds and for slices. `p_value` belongs to "no gain at all".
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
