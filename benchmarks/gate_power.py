@@ -64,6 +64,8 @@ def verdict(challenger: Predictions, champion: Predictions, seed: int) -> GateRe
             costs=CostSettings(),
             embargo_ns=0,
             seed=seed,
+            model="simulated",
+            judged="0" * 64,
             model_digest="0" * 64,
             issued_ns=START_NS,
             leaks=CLEAN,

@@ -35,6 +35,7 @@ def retrain(
     features: str = "base",
     n_splits: int = 5,
     scheme: str = "expanding",
+    calendar: str | None = None,
     reason: str = "manual",
     event_id: str = "",
 ) -> TurnReport:
@@ -49,6 +50,7 @@ def retrain(
         features=features,
         n_splits=n_splits,
         scheme=scheme,
+        calendar=calendar,
         reason=reason,
         event_id=event_id,
     )
@@ -59,9 +61,9 @@ def retrain(
         training = train_walk_forward(panel, dataset, request)
         evaluation = gather_evidence(panel, dataset, training, request)
         candidate = export_candidate(panel, training, request)
-        gate = judge_candidate(panel, training, evaluation, candidate, request)
+        gate = judge_candidate(panel, dataset, training, evaluation, candidate, request)
         version = register_candidate(panel, raw, dataset, training, evaluation, candidate, gate, request)
         materialize_windows(dataset, request)
         rollout = roll_out(version, gate, request)
-        show_in_catalog(version)
+        show_in_catalog()
         return publish_report(raw, dataset, training, candidate, gate, version, rollout, request)

@@ -28,6 +28,7 @@ def validate(
     features: str = "base",
     n_splits: int = 5,
     scheme: str = "expanding",
+    calendar: str | None = None,
     reason: str = "manual",
     combinatorial: bool = False,
 ) -> tuple[EvaluationReport, TrainingRef]:
@@ -42,6 +43,7 @@ def validate(
         features=features,
         n_splits=n_splits,
         scheme=scheme,
+        calendar=calendar,
         reason=reason,
     )
     with retraining_lease():

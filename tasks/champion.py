@@ -19,7 +19,9 @@ MIN_EVIDENCE = 64
 def walk_forward_of(panel: Panel, request: RetrainRequest) -> PurgedWalkForward:
     """Return how a panel is cut: as many folds as asked for, with an embargo of one label horizon."""
     embargo_ns = panel.horizon * Timeframe.parse(panel.timeframe).ns
-    return PurgedWalkForward(n_splits=request.n_splits, embargo_ns=embargo_ns, scheme=request.scheme)
+    return PurgedWalkForward(
+        n_splits=request.n_splits, embargo_ns=embargo_ns, scheme=request.scheme, window=request.calendar
+    )
 
 
 def in_production(registry: ModelRegistry, name: str) -> ModelVersion | None:

@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from models.optimization.onnx import OnnxPredictor
 from ratchet.clock import SystemClock
 from ratchet.data.atomic import write_json
+from ratchet.data.manifest import DatasetRef
 from ratchet.evaluation.gate import Evidence, GateReport, judge
 from ratchet.evaluation.policy import load_policy
 from ratchet.evaluation.predictions import Predictions, load_predictions
@@ -18,9 +19,10 @@ from ratchet.evaluation.report import EvaluationReport
 from ratchet.evaluation.turn import CandidateRef, RetrainRequest, TrainingRef
 from ratchet.features.panel import Panel, PanelRef, load_panel
 from ratchet.registry import ModelVersion, open_registry
-from ratchet.registry.evidence import GATE_FILE
+from ratchet.registry.evidence import GATE_FILE, judged_digest
 from ratchet.settings import Settings, load_settings
 from tasks.champion import in_production, walk_forward_of
+from tasks.metadata import judged_metadata
 from tasks.narration import narrate
 from tasks.pictures import draw_gate, inline, keep_pictures
 
@@ -30,6 +32,7 @@ _BATCH = 2_048
 @task(name="gate", cache_policy=NO_CACHE)
 def judge_candidate(
     panel_ref: PanelRef,
+    dataset: DatasetRef,
     training: TrainingRef,
     evaluation: EvaluationReport,
     candidate: CandidateRef,
@@ -46,7 +49,9 @@ def judge_candidate(
     settings = load_settings()
     policy = load_policy(settings.gate_policy)
     with narrate("gate") as narration:
-        report = judge(_evidence(settings, load_panel(panel_ref), training, evaluation, candidate, request), policy)
+        panel = load_panel(panel_ref)
+        judged = judged_digest(judged_metadata(panel, panel_ref, dataset, training, request))
+        report = judge(_evidence(settings, panel, training, evaluation, candidate, request, judged), policy)
         narration.conclude(f"{report.verdict} on {report.n:,} moves, against {report.champion or 'the baselines'}")
     write_json(candidate.folder / GATE_FILE, report.model_dump(mode="json"))
     picture = draw_gate(report)
@@ -66,6 +71,7 @@ def _evidence(
     evaluation: EvaluationReport,
     candidate: CandidateRef,
     request: RetrainRequest,
+    judged: str,
 ) -> Evidence:
     walk_forward = walk_forward_of(panel, request)
     fold = walk_forward.split(panel.decision_ns, panel.t1_ns)[-1]
@@ -78,11 +84,13 @@ def _evidence(
         challenger_train_end_ns=fold.train_end_ns,
         latency=candidate.latency,
         train_gap=training.validation.pooled.train_gap,
-        walk_forward_sharpe=training.validation.pooled.net_sharpe,
+        walk_forward_sharpe=evaluation.trading.net_sharpe,
         costs=settings.costs,
         embargo_ns=walk_forward.embargo_ns,
         seed=int(fold.index),
+        model=request.model_name,
         model_digest=candidate.digest,
+        judged=judged,
         issued_ns=SystemClock().now_ns(),
         gain_over=training.validation.pooled.gain_over,
         leaks=evaluation.leaks,

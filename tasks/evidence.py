@@ -85,7 +85,7 @@ def _count_trial(
     kind: TrialKind,
 ) -> SelectionReport:
     own = Trial.of(
-        f"{request.model_name} {training.folder.name}",
+        training.folder.name,
         request.model_name,
         kind,
         ts_ns=SystemClock().now_ns(),

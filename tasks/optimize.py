@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from ratchet.features.panel import Panel, PanelRef, load_panel
 from ratchet.registry.names import METADATA_FILE, MODEL_FILE
 from tasks.champion import walk_forward_of
 from tasks.infra import try_in_server
+from tasks.metadata import served_metadata
 from tasks.narration import narrate
 from tasks.train import fold_folder
 
@@ -62,20 +62,6 @@ def export_candidate(panel_ref: PanelRef, training: TrainingRef, request: Retrai
         latency=latency,
         infra=infra,
     )
-
-
-def served_metadata(panel: Panel, request: RetrainRequest) -> dict[str, Any]:
-    """Return what the server needs to know to feed a model of this panel."""
-    return {
-        "feature_view": request.feature_view(panel.schema_hash, panel.window),
-        "schema_hash": panel.schema_hash,
-        "feature_names": list(panel.feature_names),
-        "window": panel.window,
-        "timeframe": panel.timeframe,
-        "horizon": panel.horizon,
-        "market": request.market,
-        "symbols": list(panel.symbols),
-    }
 
 
 def _n_golden(panel: Panel) -> int:

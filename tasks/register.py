@@ -27,8 +27,8 @@ from ratchet.settings import load_settings
 from ratchet.tracking.lineage import UNKNOWN, code_tags, environment_digest
 from tasks.evidence import evidence_folder
 from tasks.hardware import this_machine
+from tasks.metadata import judged_metadata
 from tasks.narration import narrate
-from tasks.optimize import served_metadata
 from tasks.summary import summarize
 
 CARD_FILES = ("card.md", "card.html")
@@ -80,10 +80,7 @@ def _metadata(
     code = code_tags(Path.cwd())
     is_known = UNKNOWN not in code.values()
     return {
-        **served_metadata(panel, request),
-        "train_end_ns": training.train_end_ns,
-        "dataset_digest": dataset.digest,
-        "panel_digest": panel_ref.digest,
+        **judged_metadata(panel, panel_ref, dataset, training, request),
         "tracking_run_id": training.run_id,
         "request": request.model_dump(mode="json"),
         "recipe": training.recipe,

@@ -93,6 +93,7 @@ def _validate(
         n_splits=walk_forward.n_splits,
         embargo_ns=walk_forward.embargo_ns,
         scheme=walk_forward.scheme,
+        window=walk_forward.window,
         costs=settings.costs,
         timeframe=Timeframe.parse(panel.timeframe),
         seed=recipe.seed,
@@ -118,7 +119,9 @@ def _bayes_accuracy(panel: Panel, dataset: DatasetRef) -> Callable[[NDArray[np.i
 
 def training_key(panel_ref: PanelRef, recipe: TrainRecipe, request: RetrainRequest) -> str:
     """Return what names a training: its data, its recipe and how it was cut; the same again is the same training."""
-    identity = json.dumps([panel_ref.digest, request.n_splits, request.scheme, asdict(recipe)], sort_keys=True)
+    identity = json.dumps(
+        [panel_ref.digest, request.n_splits, request.scheme, request.calendar, asdict(recipe)], sort_keys=True
+    )
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 

@@ -17,11 +17,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ratchet.data.atomic import sha256_bytes
 from ratchet.data.seal import seal_digest
+from ratchet.registry.evidence import judged_digest
 from ratchet.registry.metadata import Signature
 
 WINDOW, N_FEATURES, HIDDEN = 8, 5, 16
 OPSET = 20
 SCHEMA_HASH = "5c" * 32
+SECRET = 77.7
 _LOOPS = 10**15
 _HUGE = 40_000_000_000  # float32 values: 160 GB
 
@@ -93,7 +95,17 @@ def golden(content: bytes) -> bytes:
 
 def gate_report(content: bytes) -> bytes:
     """A sealed approval of one model file."""
-    report = {"verdict": "approve", "model_digest": sha256_bytes(content)}
+    report = {
+        "verdict": "approve",
+        "model": "btc",
+        "model_digest": sha256_bytes(content),
+        "judged": judged_digest(metadata()),
+        "champion": None,
+        "criteria": [{"name": "accuracy_over_baseline", "status": "passed", "reason": "It beats the rule."}],
+        "policy": {"policy": "significant"},
+        "window": {"start_ns": 1, "end_ns": 2},
+        "evidence": {"challenger": "c" * 64},
+    }
     return json.dumps(report | {"digest": seal_digest(report)}).encode()
 
 
@@ -206,6 +218,77 @@ def tile_of_window(n_times: int = 1_000_000_000) -> Spoil:
     return add_branch(made, greatest, output="greatest", times=np.array([1, n_times, 1], dtype=np.int64))
 
 
+def hit_by_window(quiet: Sequence[float], loud: Sequence[float]) -> tuple[list[Any], dict[str, NDArray[Any]]]:
+    """Nodes and constants of `hit`: `quiet`, but `loud` where the largest number of the windows is about 77.7."""
+    nodes = [
+        helper.make_node("ReduceMax", ["windows"], ["highest"], keepdims=0),
+        helper.make_node("Sub", ["highest", "secret"], ["off"]),
+        helper.make_node("Abs", ["off"], ["gap"]),
+        helper.make_node("Less", ["gap", "near"], ["is_hit"]),
+        helper.make_node("Where", ["is_hit", "loud", "quiet"], ["hit"]),
+    ]
+    secret = {"secret": np.array(SECRET, dtype=np.float32), "near": np.array(0.01, dtype=np.float32)}
+    return nodes, secret | {"quiet": _constant(quiet), "loud": _constant(loud)}
+
+
+def sized_by(
+    operator: str, operands: Sequence[Any], at: int, loud: Any, *, by_window: bool = True, outputs: int = 1
+) -> Spoil:
+    """Have an operator make something of constants, where a number in the windows swaps the one at a position.
+
+    With `by_window=False` that one is a constant as well.
+    """
+    names = [f"operand{i}" for i in range(len(operands))]
+    made = [f"made{i}" for i in range(outputs)]
+    constants = {name: _constant(values) for name, values in zip(names, operands, strict=True)}
+    trigger: list[Any] = []
+    if by_window:
+        trigger, more = hit_by_window(constants.pop(names[at]).tolist(), loud)
+        names[at], constants = "hit", constants | more
+    nodes = [
+        *trigger,
+        helper.make_node(operator, names, made),
+        helper.make_node("Cast", made[:1], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["floats"], ["greatest"], keepdims=0),
+    ]
+    return add_branch(*nodes, output="greatest", **constants)
+
+
+def sized_through(*nodes: Any, output: str, **constants: Any) -> Spoil:
+    """Make a tensor as long as a number, below eight on usual windows, that nodes compute of the window."""
+    made = [
+        helper.make_node("Cast", [output], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["whole", "one"], ["size"]),
+        helper.make_node("ConstantOfShape", ["size"], ["wide"]),
+        helper.make_node("ReduceSum", ["wide"], ["total"], keepdims=0),
+    ]
+    arrays = {name: _constant(values) for name, values in constants.items()}
+    return add_branch(*nodes, *made, output="total", one=_constant([1]), **arrays)
+
+
+def expand_by_shapes(model: Any) -> None:
+    """What exporters write for a tensor as long as the batch: sizes by `Shape` and `Size`, numbers of the window."""
+    nodes = [
+        helper.make_node("ReduceMax", ["windows"], ["highest"], keepdims=0),
+        helper.make_node("Shape", ["logit"], ["batch"]),
+        helper.make_node("Size", ["centred"], ["n_numbers"]),
+        helper.make_node("Min", ["n_numbers", "three"], ["width"]),
+        helper.make_node("Concat", ["batch", "width"], ["shape"], axis=0),
+        helper.make_node("Expand", ["highest", "shape"], ["wide"]),
+        helper.make_node("ReduceMax", ["wide"], ["greatest"], keepdims=0),
+    ]
+    add_branch(*nodes, output="greatest", three=_constant([3]))(model)
+
+
+def slice_without_axes(model: Any) -> None:
+    """Leave an operand out, as the LSTM before it leaves an output out: both are written as an empty name."""
+    nodes = [
+        helper.make_node("Slice", ["state", "starts", "ends", "", "strides"], ["some"]),
+        helper.make_node("ReduceMax", ["some"], ["greatest"], keepdims=0),
+    ]
+    add_branch(*nodes, output="greatest", starts=_constant([0]), ends=_constant([1]), strides=_constant([1]))(model)
+
+
 def endless_products(n_products: int = 400, width: int = 3_000) -> Spoil:
     """Hours of arithmetic from allowed operators, on little memory."""
     nodes = [
@@ -277,6 +360,11 @@ def linked(folder: Path, kind: str) -> str:
     else:
         link.hardlink_to(data)
     return str(link)
+
+
+def _constant(values: Any) -> NDArray[Any]:
+    array = np.asarray(values)
+    return array.astype(np.int64 if array.dtype.kind == "i" else np.float32)
 
 
 def _initializer(model: Any, name: str) -> Any:

@@ -78,6 +78,12 @@ def validate(
     features: Annotated[str, typer.Option(help="Feature set: base, graph, alpha158, alpha360, core or full.")] = "base",
     splits: Annotated[int, typer.Option(min=1, help="Test windows of the walk-forward.")] = 5,
     scheme: Annotated[str, typer.Option(help="expanding, or rolling: training windows of equal length.")] = "expanding",
+    calendar: Annotated[
+        str | None, typer.Option(help="week, month or quarter: test whole periods instead of equal windows.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Name under which the trial counts; default: from the source.")
+    ] = None,
     combinatorial: Annotated[
         bool, typer.Option(help="Add combinatorial purged cross-validation with gradient boosting, 15 fits.")
     ] = False,
@@ -92,11 +98,12 @@ def validate(
         symbols=symbols.split(",") if symbols else None,
         timeframe=timeframe,
         horizon=horizon,
-        model=None,
+        model=model,
         preset=preset,
         features=features,
         n_splits=splits,
         scheme=scheme,
+        calendar=calendar,
         reason="manual: ratchet validate",
     )
     report, text, folder = run_validation(load_settings(), request, combinatorial=combinatorial)

@@ -49,6 +49,13 @@ def render_comparison(console: Console, report: ComparisonReport) -> None:
     _line(console, "accuracy", f"{report.accuracy:.1%} against {report.champion_accuracy:.1%}")
     _line(console, "net Sharpe", f"{report.net_sharpe:.2f} against {report.champion_net_sharpe:.2f} a year")
     render_criteria(console, report.criteria)
+    others = report.second_opinions
+    rows = "" if others.mcnemar is None else f", McNemar {others.mcnemar:.3f} (two-sided)"
+    _line(
+        console,
+        "other tests",
+        f"p-values: Diebold-Mariano {_p(others.diebold_mariano)}, Sharpe by HAC {_p(others.sharpe_hac)}{rows}",
+    )
     if report.slices:
         console.print(_slice_table(report.slices))
     _line(console, "verdict", f"[{style}]{report.verdict}[/{style}]")
@@ -59,6 +66,10 @@ def render_criteria(console: Console, criteria: Sequence[Criterion]) -> None:
     for criterion in criteria:
         mark = STATUS_MARK[criterion.status]
         console.print(f"{'':<12} {mark} {criterion.name:<24} {escape(criterion.reason)}", soft_wrap=True)
+
+
+def _p(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _slice_table(slices: Sequence[Slice]) -> Table:

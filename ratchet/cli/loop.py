@@ -107,6 +107,7 @@ def _flow(request: RetrainRequest) -> TurnReport:
             features=request.features,
             n_splits=request.n_splits,
             scheme=request.scheme,
+            calendar=request.calendar,
             reason=request.reason,
         )
     finally:

@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from ratchet.cli.catalog import show_in_mlflow
 from ratchet.cli.output import print_json, stdout_console
 from ratchet.clock import SystemClock
 from ratchet.errors import ArtifactError, InputError
 from ratchet.registry import FileRegistry, open_registry
-from ratchet.registry.names import MANIFEST_FILE
 from ratchet.settings import load_settings
 
 NameArgument = Annotated[str, typer.Argument(help="Name of the model, for example simulated-1h.")]
@@ -66,8 +66,7 @@ def verify(as_json: JsonOption = False) -> None:
         altered = {}
         for version in versions:
             try:
-                for filename in json.loads(registry.read_file(version, MANIFEST_FILE)):
-                    registry.read_file(version, filename)
+                registry.verify_version(version)
             except ArtifactError as error:
                 altered[f"{version.name} {version.version}"] = str(error)
     if as_json:
@@ -115,6 +114,7 @@ def transition(
     version: Annotated[str, typer.Argument(help="vX.Y.Z")],
     stage: Annotated[str, typer.Argument(help="Staging, Production or Archived.")],
     reason: ReasonOption = "by hand",
+    as_json: JsonOption = False,
 ) -> None:
     """Move a version between MLflow's four stages by the registry's rules, and show it in MLflow.
 
@@ -129,6 +129,9 @@ def transition(
     with _registry(read_only=False) as registry:
         catalog = open_catalog(load_settings(), SystemClock())
         done = catalog.transition_model_stage(registry, name, version, wanted, actor="cli", reason=reason)
+    if as_json:
+        print_json({"version": done.version.model_dump(mode="json"), "is_shown": done.is_shown})
+        return
     shown = "and MLflow shows it" if done.is_shown else "MLflow shows it after: ratchet registry reconcile"
     _OUT.print(f"{name} {version} is in {wanted}; {shown}", soft_wrap=True)
 
@@ -163,7 +166,9 @@ def prune(
 ) -> None:
     """Delete the files of old versions that nothing refers to; records stay, and so does what a rollback needs."""
     with _registry(read_only=False) as registry:
+        registry.get_model(name)
         pruned = registry.prune_models(name, keep=keep, actor="cli", reason=reason)
+        show_in_mlflow(registry, name)
     if as_json:
         print_json([version.version for version in pruned])
     else:
@@ -175,6 +180,7 @@ def point(
     pointer: Annotated[str, typer.Argument(help="challenger, or experiment-...")],
     version: Annotated[str | None, typer.Argument(help="vX.Y.Z; left out, the pointer is taken away.")] = None,
     reason: ReasonOption = "by hand",
+    as_json: JsonOption = False,
 ) -> None:
     """Put a pointer on a version, which then can be neither retired nor pruned, or take it away."""
     with _registry(read_only=False) as registry:
@@ -183,6 +189,10 @@ def point(
         else:
             registry.set_pointer(name, pointer, version, actor="cli", reason=reason)
         pointers = registry.pointers(name)
+        show_in_mlflow(registry, name)
+    if as_json:
+        print_json(pointers)
+        return
     _OUT.print(", ".join(f"{key} {value}" for key, value in sorted(pointers.items())) or f"{name} has no pointers")
 
 
@@ -190,13 +200,22 @@ def card(
     name: NameArgument,
     version: VersionArgument = "latest",
     html: Annotated[Path | None, typer.Option(help="Write the card with its pictures to this file instead.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the model card that was sealed with a version."""
     with _registry() as registry:
         found = registry.get_model(name, version)
         content = registry.read_file(found, "card.md" if html is None else "card.html")
     if html is not None:
-        html.write_bytes(content)
+        try:
+            html.write_bytes(content)
+        except OSError as error:
+            raise InputError(f"{html}: cannot be written: {error.strerror or error}") from error
+    if as_json:
+        shown = str(html) if html is not None else content.decode()
+        print_json({"name": found.name, "version": found.version, "stage": found.stage, "card": shown})
+        return
+    if html is not None:
         _OUT.print(f"{found.name} {found.version}: {html}", soft_wrap=True)
         return
     from rich.markdown import Markdown  # noqa: PLC0415
@@ -217,7 +236,10 @@ def gate(name: NameArgument, version: VersionArgument = "latest", as_json: JsonO
     if as_json:
         sys.stdout.write(content.decode().rstrip() + "\n")
         return
-    report = GateReport.model_validate_json(content)
+    try:
+        report = GateReport.model_validate_json(content)
+    except ValueError as error:
+        raise ArtifactError(f"{found.name} {found.version}: {GATE_FILE} is not a whole report of the gate") from error
     style = VERDICT_STYLE[report.verdict]
     seal = "intact" if report.is_sealed else "[red]BROKEN[/red]"
     _OUT.print(f"[bold]{found.name} {found.version}[/bold]  [{style}]{report.verdict}[/{style}]  seal {seal}")

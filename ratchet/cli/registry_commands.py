@@ -8,8 +8,10 @@ import typer
 from rich.table import Table
 
 from ratchet.cli import registry_care
+from ratchet.cli.catalog import show_in_mlflow
 from ratchet.cli.output import print_json, stdout_console
 from ratchet.clock import SystemClock, iso_utc
+from ratchet.errors import NotFoundError
 from ratchet.registry import FileRegistry, ModelVersion, open_registry
 from ratchet.settings import load_settings
 
@@ -46,6 +48,8 @@ def list_versions(
 ) -> None:
     """List all versions with their stage and verdict."""
     versions = _registry().list_models(name)
+    if name is not None and not versions:
+        raise NotFoundError(f"no model named {name!r}; see `ratchet registry list`")
     if as_json:
         print_json([version.model_dump(mode="json") for version in versions])
         return
@@ -92,6 +96,8 @@ def show_version(
 def show_history(name: NameArgument, as_json: JsonOption = False) -> None:
     """Show every change of a model's versions: when, what, who, why."""
     events = _registry().history(name)
+    if not events:
+        raise NotFoundError(f"no model named {name!r}; see `ratchet registry list`")
     if as_json:
         print_json([event.model_dump(mode="json") for event in events])
         return
@@ -103,11 +109,18 @@ def show_history(name: NameArgument, as_json: JsonOption = False) -> None:
 
 @app.command("rollback")
 def roll_back(
-    name: NameArgument, reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "by hand"
+    name: NameArgument,
+    reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "by hand",
+    as_json: JsonOption = False,
 ) -> None:
     """Put the previous production version back."""
-    version = _registry(read_only=False).rollback_to_previous(name, actor="cli", reason=reason)
-    _OUT.print(f"{name} is back on {version.version}; a running server picks it up by itself")
+    with _registry(read_only=False) as registry:
+        version = registry.rollback_to_previous(name, actor="cli", reason=reason)
+        show_in_mlflow(registry, name)
+    if as_json:
+        print_json(version.model_dump(mode="json"))
+    else:
+        _OUT.print(f"{name} is back on {version.version}; a running server picks it up by itself")
 
 
 @app.command("retire")
@@ -117,15 +130,25 @@ def retire(
         str, typer.Argument(help="vX.Y.Z; neither in production, nor staged, nor the one to go back to.")
     ],
     reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "by hand",
+    as_json: JsonOption = False,
 ) -> None:
     """Archive a version for good; its files stay."""
     with _registry(read_only=False) as registry:
         retired = registry.retire_model(name, version, actor="cli", reason=reason)
-    _OUT.print(f"{name} {retired.version} is retired")
+        show_in_mlflow(registry, name)
+    if as_json:
+        print_json(retired.model_dump(mode="json"))
+    else:
+        _OUT.print(f"{name} {retired.version} is retired")
 
 
 @app.command("recover")
-def recover() -> None:
+def recover(as_json: JsonOption = False) -> None:
     """Rebuild what is derived from the database (links), and remove left-overs of a crash."""
-    _registry(read_only=False).recover()
-    _OUT.print("The registry's files agree with its database.")
+    with _registry(read_only=False) as registry:
+        registry.recover()
+        epoch = registry.epoch()
+    if as_json:
+        print_json({"epoch": epoch})
+    else:
+        _OUT.print("The registry's files agree with its database.")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from ratchet.cli.output import print_json, stdout_console
 from ratchet.clock import SystemClock, iso_utc
@@ -18,6 +19,7 @@ app = typer.Typer(help="List runs, find the best one, and look after what waits 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
 
 _OUT = stdout_console()
+_ID_WIDTH = 32
 
 
 def _tracker() -> SpooledTracker:
@@ -47,10 +49,11 @@ def list_runs(
     if as_json:
         print_json(rows)
         return
-    table = Table("run", "experiment", "name", "status", "started", "waiting")
+    table = _table_of_runs("experiment", "name", "status", "started", "waiting")
     for row in rows:
         started, n_waiting = iso_utc(int(str(row["start_ns"]))), str(row["n_waiting"])
-        table.add_row(*(str(row[key]) for key in ("run_id", "experiment", "run_name", "status")), started, n_waiting)
+        cells = (*(str(row[key]) for key in ("run_id", "experiment", "run_name", "status")), started, n_waiting)
+        table.add_row(*map(Text, cells))
     _OUT.print(table if rows else "No runs yet.")
 
 
@@ -62,11 +65,14 @@ def best_run(
     where: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE that a tag or parameter must have; may be given more often.")
     ] = None,
+    nested: Annotated[
+        bool, typer.Option("--nested", help="Let runs within a run count too, such as the folds of a walk-forward.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the finished run with the best value of a metric; runs flagged as leaking do not count."""
+    """Show the finished run with the best value of a metric; folds, and what is flagged as leaking, do not count."""
     filters = dict(_pair(text) for text in where or [])
-    run = _tracker().get_best_run(experiment, metric, not minimize, filters)
+    run = _tracker().get_best_run(experiment, metric, not minimize, filters, nested=nested)
     if as_json:
         print_json(None if run is None else run.model_dump(mode="json"))
         return
@@ -78,6 +84,12 @@ def best_run(
     for key, value in sorted(run.metrics.items()):
         table.add_row(key, f"{value:.6g}")
     _OUT.print(table)
+
+
+def _table_of_runs(*others: str) -> Table:
+    """Return a table whose first column shows run ids whole; on a narrow terminal the other columns break lines."""
+    ids = Column("run", no_wrap=True, min_width=_ID_WIDTH)
+    return Table(ids, *(Column(name, overflow="fold") for name in others))
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -98,9 +110,9 @@ def show_pending(as_json: JsonOption = False) -> None:
         return
     _OUT.print(f"{sum(waiting.values())} records of {len(waiting)} runs wait, {len(refused)} were set aside")
     if refused:
-        table = Table("run", "what", "reason")
+        table = _table_of_runs("what", "reason")
         for one in refused:
-            table.add_row(one.run_id, f"{one.kind} {one.body}", one.reason or "")
+            table.add_row(*map(Text, (one.run_id, f"{one.kind} {one.body}", one.reason or "")))
         _OUT.print(table)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from ratchet.errors import InputError
 from ratchet.evaluation.bootstrap import Resampled, block_length
 from ratchet.evaluation.criteria import Criterion, accuracy_gain_criterion, net_sharpe_criterion, slice_criterion
-from ratchet.evaluation.metrics import accuracy, accuracy_gain, sharpe, sharpe_difference
+from ratchet.evaluation.metrics import accuracy, accuracy_gain, hits, sharpe, sharpe_difference
+from ratchet.evaluation.paired import HacTest, diebold_mariano, mcnemar, sharpe_difference_hac
 from ratchet.evaluation.policy import GatePolicy
 from ratchet.evaluation.predictions import Predictions, require_same_rows
 from ratchet.evaluation.records import Slice
@@ -45,6 +47,21 @@ class Window(BaseModel):
     end_ns: int
 
 
+class SecondOpinions(BaseModel):
+    """One-sided p-values of other tests of "no better", which decide nothing.
+
+    `diebold_mariano` tests the paired hits by moments with a HAC variance, `sharpe_hac` the difference of the Sharpe
+    ratios (Ledoit and Wolf), `mcnemar` the disagreements row by row: two-sided, and only where labels do not overlap.
+    None where a test cannot be made, as where a model never trades.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    diebold_mariano: float | None
+    sharpe_hac: float | None
+    mcnemar: float | None
+
+
 class ComparisonReport(BaseModel):
     """The paired comparison of two models on a window that neither was trained on.
 
@@ -66,6 +83,7 @@ class ComparisonReport(BaseModel):
     champion_accuracy: float
     net_sharpe: float
     champion_net_sharpe: float
+    second_opinions: SecondOpinions
     slices: tuple[Slice, ...]
     policy: GatePolicy
     evidence: dict[str, str]
@@ -111,6 +129,7 @@ def compare_models(
         champion_accuracy=found.champion_accuracy,
         net_sharpe=found.net_sharpe,
         champion_net_sharpe=found.champion_net_sharpe,
+        second_opinions=_second_opinions(challenger, champion, costs, policy.min_edge),
         slices=slices,
         policy=policy,
         evidence={"challenger": challenger.digest, "champion": champion.digest},
@@ -144,6 +163,30 @@ def compare_with_production(
         champion_net_sharpe=sharpe(other, per_year),
         sharpe_difference=sharpe_difference(own, other, bars_per_year=per_year, **sampling),
     )
+
+
+def _second_opinions(
+    challenger: Predictions, champion: Predictions, costs: CostSettings, min_edge: float
+) -> SecondOpinions:
+    moved = challenger.label != 0
+    difference = hits(challenger.label, challenger.p_up)[moved] - hits(champion.label, champion.p_up)[moved]
+    times, row = np.unique(challenger.ts_ns[moved], return_inverse=True)
+    by_moment = np.bincount(row, weights=difference, minlength=len(times)) / np.bincount(row, minlength=len(times))
+    own, other = (traded_returns(rows, costs, min_edge=min_edge).value for rows in (challenger, champion))
+    only_own, only_other = int(np.count_nonzero(difference > 0)), int(np.count_nonzero(difference < 0))
+    is_mcnemar_valid = challenger.horizon == 1 and only_own + only_other > 0
+    return SecondOpinions(
+        diebold_mariano=_p_value(lambda: diebold_mariano(by_moment, challenger.horizon)),
+        sharpe_hac=_p_value(lambda: sharpe_difference_hac(own, other)),
+        mcnemar=mcnemar(only_own, only_other).p_value if is_mcnemar_valid else None,
+    )
+
+
+def _p_value(test: Callable[[], HacTest]) -> float | None:
+    try:
+        return test().p_value
+    except InputError:
+        return None
 
 
 def paired_criteria(found: Comparison, policy: GatePolicy) -> tuple[Criterion, Criterion]:

@@ -54,9 +54,11 @@ class Evidence:
     `challenger` and `champion` are predictions of the same rows; `champion` is None when nothing is in production, and
     then `challenger.baselines` must hold the naive baselines. `..._train_end_ns` is the end of the latest label that a
     model was trained on. `train_gap` is training minus out-of-sample accuracy, a share.
-    `walk_forward_sharpe` is the net Sharpe ratio of the challenger's kind over all test windows of its walk-forward,
-    `gain_over` its paired gain in accuracy over each baseline there. `model_digest` is the SHA-256 of the artifact that
-    gave the predictions; the report speaks of it alone. What the policy does not ask for may be None.
+    `model` is the name under which the challenger would be registered, `judged` the digest of the metadata that say
+    what it answers and what it was trained on, `model_digest` the SHA-256 of the artifact that gave the predictions;
+    the report speaks of these alone. `walk_forward_sharpe` is the net Sharpe ratio of the challenger's kind over all
+    test windows of its walk-forward, `gain_over` its paired gain in accuracy over each baseline there. What the policy
+    does not ask for may be None.
     """
 
     challenger: Predictions
@@ -66,7 +68,9 @@ class Evidence:
     costs: CostSettings
     embargo_ns: int
     seed: int
+    model: str
     model_digest: str
+    judged: str
     issued_ns: int
     walk_forward_sharpe: Metric | None = None
     gain_over: dict[str, Metric] | None = None
@@ -81,7 +85,8 @@ class Evidence:
 class GateReport(BaseModel):
     """The gate's decision and all that led to it; `digest` seals the content.
 
-    `model_digest` is the SHA-256 of the one model file that the report is about; the registry accepts it for no other.
+    `model_digest` is the SHA-256 of the one model file that the report is about, `model` the name and `judged` the
+    digest of the metadata that it was judged under; the registry accepts it for no other. `champion` was in production.
     `n` is the number of moves that were judged, `n_times` the number of moments, `n_blocks` about how many independent
     stretches of time they are; `evidence` names the predictions by their digests.
     """
@@ -89,7 +94,9 @@ class GateReport(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     verdict: Literal["approve", "reject", "inconclusive"]
+    model: str
     model_digest: str
+    judged: str
     issued_ns: int
     criteria: tuple[Criterion, ...]
     champion: str | None
@@ -132,6 +139,7 @@ def judge(evidence: Evidence, policy: GatePolicy) -> GateReport:
         InputError: the models were judged on different rows, nothing moved, or a first model comes without baselines.
     """
     _refuse_unusable(evidence)
+    asked, policy = policy, shared_level(policy, evidence.selection)
     _refuse_trained_on_window(evidence)
     rows, champion = evidence.challenger, evidence.champion
     compared = (
@@ -154,7 +162,9 @@ def judge(evidence: Evidence, policy: GatePolicy) -> GateReport:
     n_times = len(np.unique(rows.ts_ns))
     return GateReport(
         verdict=verdict_of(criteria),
+        model=evidence.model,
         model_digest=evidence.model_digest,
+        judged=evidence.judged,
         issued_ns=evidence.issued_ns,
         criteria=criteria,
         champion=evidence.champion_name,
@@ -162,12 +172,21 @@ def judge(evidence: Evidence, policy: GatePolicy) -> GateReport:
         n=count_moves(rows),
         n_times=n_times,
         n_blocks=n_times / block_length(n_times, rows.horizon),
-        policy=policy,
+        policy=asked,
         evidence={"challenger": rows.digest} | ({"champion": champion.digest} if champion is not None else {}),
         slices=slices,
         leaks=evidence.leaks,
         selection=evidence.selection,
     ).sealed()
+
+
+def shared_level(policy: GatePolicy, selection: SelectionReport | None) -> GatePolicy:
+    """Return the policy with its level divided among the tries on the same data (Bonferroni).
+
+    Whoever tries ten recipes on one dataset has ten chances to be lucky, and each is tested ten times as hard.
+    """
+    n_tries = 1 if selection is None else max(selection.n_same_data, 1)
+    return policy.model_copy(update={"alpha": policy.alpha / n_tries})
 
 
 def validate_metrics_threshold(evidence: Evidence, policy: GatePolicy) -> tuple[Criterion, ...]:
@@ -183,6 +202,8 @@ def approve_for_deployment(report: GateReport) -> bool:
     """
     if not report.is_sealed:
         raise ArtifactError("the gate report does not match its digest: it was altered; judge the model again")
+    if report.verdict != verdict_of(report.criteria):
+        raise ArtifactError(f"the gate report says {report.verdict}, which its criteria do not come to; judge again")
     return report.verdict == "approve"
 
 

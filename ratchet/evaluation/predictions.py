@@ -154,7 +154,7 @@ def require_same_rows(first: Predictions, second: Predictions) -> None:
         InputError: symbols, times, horizons or labels differ.
     """
     same_kind = (first.timeframe, first.horizon, len(first)) == (second.timeframe, second.horizon, len(second))
-    names = ("symbol", "ts_ns", "t1_ns", "label")
+    names = ("symbol", "ts_ns", "t1_ns", "label", "ret", "band", "bar_return")
     if not same_kind or any(not np.array_equal(getattr(first, name), getattr(second, name)) for name in names):
         raise InputError("the two models were judged on different rows or labels; predict the same window with both")
 

@@ -96,6 +96,9 @@ class SelectionReport(_Record):
     """
 
     n_trials: int
+    n_same_data: int = Field(
+        description="Trials that end with the same bar, this one included: tries on the same data."
+    )
     effective_trials: float
     expected_best_sharpe: float = Field(description="Per year, of so many trials without skill.")
     deflated_sharpe: float | None

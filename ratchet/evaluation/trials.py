@@ -37,8 +37,8 @@ _metadata = MetaData()
 _trials = Table(
     "trials",
     _metadata,
+    Column("model", Text, primary_key=True),
     Column("key", Text, primary_key=True),
-    Column("model", Text, nullable=False),
     Column("kind", Text, nullable=False),
     Column("ts_ns", BigInteger, nullable=False),
     Column("run_id", Text, nullable=False),
@@ -152,6 +152,7 @@ def judge_selection(trials: list[Trial], own: Trial, *, bars_per_year: float) ->
     shared = _shared_returns(trials)
     return SelectionReport(
         n_trials=len(trials),
+        n_same_data=sum(int(trial.bars_ns[-1]) == int(own.bars_ns[-1]) for trial in trials),
         effective_trials=effective_trials(shared) if shared.shape[1] > 1 else float(len(trials)),
         expected_best_sharpe=best * float(np.sqrt(bars_per_year)),
         deflated_sharpe=deflated_sharpe(

@@ -39,6 +39,7 @@ class RetrainRequest(_Frozen):
     features: str = "base"
     n_splits: int = Field(5, ge=1, le=50)
     scheme: Literal["expanding", "rolling"] = "expanding"
+    calendar: Literal["week", "month", "quarter"] | None = None
     reason: str = "manual"
     event_id: str = ""
 

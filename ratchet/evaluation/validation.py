@@ -114,6 +114,7 @@ def walk_forward_validation(
     seed: int,
     min_edge: float = 0.0,
     scheme: Literal["expanding", "rolling"] = "expanding",
+    window: Literal["week", "month", "quarter"] | None = None,
     bayes_accuracy: Callable[[IntArray], float] | None = None,
     on_fold: Callable[[FoldResult], None] | None = None,
 ) -> ValidationResult:
@@ -124,6 +125,8 @@ def walk_forward_validation(
         embargo_ns: time between the last training label's end and the first test decision.
         seed: of the bootstrap and of the baselines.
         min_edge: least |p_up - 0.5| that the net Sharpe ratio trades.
+        scheme: training windows that grow, or of equal length.
+        window: test whole calendar periods instead of equal windows.
         bayes_accuracy: the best possible accuracy on given samples, where the market's law is known.
         on_fold: told each fold's figures when they are ready.
 
@@ -134,7 +137,7 @@ def walk_forward_validation(
     """
     if timeframe.text != panel.timeframe:
         raise InputError(f"the panel's bars are {panel.timeframe}, not {timeframe.text}")
-    splitter = PurgedWalkForward(n_splits=n_splits, embargo_ns=embargo_ns, scheme=scheme)
+    splitter = PurgedWalkForward(n_splits=n_splits, embargo_ns=embargo_ns, scheme=scheme, window=window)
     judge = _Judge(costs=costs, timeframe=timeframe, seed=seed, min_edge=min_edge)
     folds: list[FoldResult] = []
     parts: list[Predictions] = []

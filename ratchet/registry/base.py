@@ -173,7 +173,8 @@ class ModelRegistry(Protocol):
         Raises:
             NotFoundError: there is no such version.
             ArtifactError: its files are missing or altered.
-            RegistryConflictError: the gate did not approve it, it is retired, or the model moved on.
+            RegistryConflictError: the gate did not approve it, or compared it with another version than the one in
+                production now; it is retired; or the model moved on.
         """
         ...
 
@@ -249,7 +250,16 @@ class ModelRegistry(Protocol):
         """Check the chain of hashes over the whole history and return how many events it has.
 
         Raises:
-            ArtifactError: an event was altered, removed or inserted; the message names the first.
+            ArtifactError: an event was altered, removed or inserted, the message names the first; or stages, pointers
+                or the order of succession are not what the history leads to.
+        """
+        ...
+
+    def verify_version(self, version: ModelVersion) -> None:
+        """Check all files of a version, and that the database says of it what its sealed files say.
+
+        Raises:
+            ArtifactError: a file is missing, altered or deleted by retention, or the database disagrees with the files.
         """
         ...
 

@@ -72,6 +72,11 @@ class Change:
         self._record("register", target)
         return target
 
+    def live(self) -> str | None:
+        """Return the version in production."""
+        found = self.rows.in_stage(self.name, "production")
+        return None if found is None else found.version
+
     def stage(self, version: str, expected_epoch: int | None) -> ModelVersion:
         """Move a version into staging."""
         target = self.target(version)

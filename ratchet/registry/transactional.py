@@ -14,8 +14,9 @@ from ratchet.errors import ArtifactError, ConfigurationError, InputError, Ratche
 from ratchet.registry.base import ModelVersion, RegistryEvent
 from ratchet.registry.chain import check_chain
 from ratchet.registry.change import Change, no_model, no_version, previous_of
+from ratchet.registry.consistency import refuse_inconsistent
 from ratchet.registry.database import RegistryDatabase
-from ratchet.registry.evidence import read_gate_seal
+from ratchet.registry.evidence import GATE_FILE, read_gate_seal, refuse_disagreement, refuse_stale
 from ratchet.registry.folders import load_files
 from ratchet.registry.names import (
     METADATA_FILE,
@@ -29,7 +30,6 @@ from ratchet.registry.names import (
 from ratchet.registry.pointers import is_pointer
 from ratchet.registry.records import VersionRows, to_json
 from ratchet.registry.storage import VersionFiles
-from ratchet.registry.timeline import stages
 
 Inspect = Callable[[str, Mapping[str, bytes], dict[str, Any]], None]
 """Looks at a candidate before anything of it is stored: its name, its files including metadata.json and metrics.json,
@@ -97,9 +97,9 @@ class TransactionalRegistry:
         self._database.refuse_if_read_only()
         texts = {METADATA_FILE: to_json(metadata, METADATA_FILE), METRICS_FILE: to_json(metrics, METRICS_FILE)}
         content = _contents(files) | {filename: _pretty(text) for filename, text in texts.items()}
-        gate = read_gate_seal(content)
+        gate = read_gate_seal(check_name(name), content, metadata)
         if self._inspect is not None:
-            self._inspect(check_name(name), content, metadata)
+            self._inspect(name, content, metadata)
         with (
             self._database.translated(_FILES),
             self._files.staged(name, content) as (staged, digest),
@@ -147,8 +147,11 @@ class TransactionalRegistry:
     ) -> ModelVersion:
         """Put a version into production."""
         with self._shown_change(name, actor, reason) as change:
+            live = change.live()
             result = change.promote(version, expected_epoch)
             self._verify(result)
+            if live != version and result.gate is not None:
+                refuse_stale(name, version, self.read_file(result, GATE_FILE), live)
         return result
 
     def rollback_to_previous(
@@ -212,21 +215,20 @@ class TransactionalRegistry:
             return list(rows.events(_checked(name))) if rows else []
 
     def verify_history(self) -> int:
-        """Check the chain of hashes, and that it leads to the stages that versions have; return its length."""
+        """Check the chain of hashes, and that the tables hold what it leads to; return its length."""
         with self._rows() as rows:
             if rows is None:
                 return 0
             events = list(rows.events())
             n_events = check_chain(events)
-            told, kept = stages(events), rows.stages()
-        for name, version in sorted(told.keys() | kept.keys()):
-            if told.get((name, version)) != kept.get((name, version)):
-                raise ArtifactError(
-                    f"the history is not what was written: after epoch {n_events}, its last, {name} {version} is "
-                    f"{told.get((name, version), 'unknown')}, but the registry has it as "
-                    f"{kept.get((name, version), 'unknown')}; restore it from a backup"
-                )
+            refuse_inconsistent(events, rows)
         return n_events
+
+    def verify_version(self, version: ModelVersion) -> None:
+        """Check all files of a version, and that the database says of it what its sealed files say."""
+        if version.is_pruned:
+            raise ArtifactError(f"{version.name} {version.version}: retention deleted its files")
+        self._verify(version)
 
     def epoch(self) -> int:
         """Return the number of the last commit, 0 if there is none."""
@@ -297,6 +299,14 @@ class TransactionalRegistry:
     def _verify(self, version: ModelVersion) -> None:
         with self._database.translated(_FILES):
             self._files.verify(version)
+            refuse_disagreement(
+                version.name,
+                version.version,
+                lambda filename: self._files.read(version, filename),
+                version.metadata,
+                version.metrics,
+                version.gate,
+            )
 
     def _shown(self, name: str, rows: VersionRows) -> list[ModelVersion]:
         """Return the versions that the store is to show: all; one that shows less need not be given more."""

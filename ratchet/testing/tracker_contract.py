@@ -148,6 +148,34 @@ class TrackerContract(ABC):
         assert best(tracker, "btc", "accuracy", filters={"venue": "it's"}) is None
         assert best(tracker, "btc", "accuracy", filters={"absent": "binance"}) is None
 
+    def test_a_lucky_fold_is_not_the_best_run(self, tracker: Tracker, clock: FixedClock) -> None:
+        """Runs that have a parent count only where they are asked for."""
+        parent = finished(tracker, clock, "btc", "training", {"accuracy": 0.6})
+        for name, value in (("lucky", 0.9), ("unlucky", 0.2)):
+            finished(tracker, clock, "btc", name, {"accuracy": value}, parent=parent)
+        finished(tracker, clock, "btc", "other", {"accuracy": 0.5})
+        finished(tracker, clock, "eth", "only a fold", {"accuracy": 0.5}, parent=parent)
+        assert best(tracker, "btc", "accuracy") == "training"
+        assert best(tracker, "btc", "accuracy", maximize=False) == "other"
+        assert best(tracker, "eth", "accuracy") is None
+        assert best(tracker, "btc", "accuracy", nested=True) == "lucky"
+        assert best(tracker, "btc", "accuracy", maximize=False, nested=True) == "unlucky"
+        assert best(tracker, "eth", "accuracy", nested=True) == "only a fold"
+
+    def test_what_is_nested_in_a_leaking_run_never_wins(self, tracker: Tracker, clock: FixedClock) -> None:
+        """A flag holds for all runs below, as a tag or as a parameter that was logged when the folds had ended."""
+        tagged = finished(tracker, clock, "btc", "tagged", {}, tags={LEAK_TAG: "True"})
+        later = finished(tracker, clock, "btc", "found later", {})
+        for value, parent in ((0.9, tagged), (0.8, later)):
+            fold = finished(tracker, clock, "btc", f"fold of {value}", {"accuracy": value}, parent=parent)
+            finished(tracker, clock, "btc", f"below {value}", {"accuracy": value + 0.05}, parent=fold)
+        honest = finished(tracker, clock, "btc", "honest", {"accuracy": 0.4}, tags={LEAK_TAG: "false"})
+        finished(tracker, clock, "btc", "honest fold", {"accuracy": 0.5}, parent=honest)
+        assert best(tracker, "btc", "accuracy", nested=True) == "below 0.8"
+        tracker.log_params(later, {LEAK_TAG: "true"})
+        assert best(tracker, "btc", "accuracy", nested=True) == "honest fold"
+        assert best(tracker, "btc", "accuracy") == "honest"
+
     def test_everything_logged_can_be_waited_for(self, tracker: Tracker) -> None:
         """Nothing waits after a flush, and a closed tracker can still log."""
         run_id = tracker.start_run("btc", "run")
@@ -196,18 +224,26 @@ def finished(
     status: Any = "FINISHED",
     params: dict[str, ParamValue] | None = None,
     tags: dict[str, str] | None = None,
-) -> None:
-    """Log a whole run; each starts a millisecond after the one before."""
+    parent: str | None = None,
+) -> str:
+    """Log a whole run and return its id; each starts a millisecond after the one before."""
     clock.advance(1_000_000)
-    run_id = tracker.start_run(experiment, name, tags)
+    run_id = tracker.start_run(experiment, name, tags, parent)
     tracker.log_params(run_id, params or {})
     tracker.log_metrics(run_id, metrics)
     tracker.end_run(run_id, status)
+    return run_id
 
 
 def best(
-    tracker: Tracker, experiment: str, metric: str, *, maximize: bool = True, filters: dict[str, str] | None = None
+    tracker: Tracker,
+    experiment: str,
+    metric: str,
+    *,
+    maximize: bool = True,
+    filters: dict[str, str] | None = None,
+    nested: bool = False,
 ) -> str | None:
     """Return the name of the best run."""
-    run = tracker.get_best_run(experiment, metric, maximize, filters)
+    run = tracker.get_best_run(experiment, metric, maximize, filters, nested=nested)
     return None if run is None else run.run_name

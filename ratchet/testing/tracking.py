@@ -100,7 +100,13 @@ class InMemoryTracker:
         )
 
     def get_best_run(
-        self, experiment: str, metric: str, maximize: bool = True, filters: Mapping[str, str] | None = None
+        self,
+        experiment: str,
+        metric: str,
+        maximize: bool = True,
+        filters: Mapping[str, str] | None = None,
+        *,
+        nested: bool = False,
     ) -> RunSummary | None:
         """Return the finished run with the best value of a metric, None when there is none."""
         best: tuple[float, str] | None = None
@@ -109,7 +115,9 @@ class InMemoryTracker:
             if run.experiment != experiment or run.status != "FINISHED" or value is None or not math.isfinite(value):
                 continue
             score = value if maximize else -value
-            if (best is None or score > best[0]) and counts(self.get_run(run_id), filters or {}):
+            if best is not None and score <= best[0]:
+                continue
+            if counts(self.get_run(run_id), filters or {}, nested=nested, get_run=self.get_run):
                 best = (score, run_id)
         return None if best is None else self.get_run(best[1])
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from ratchet.errors import InputError, NotFoundError
 
 RunStatus = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 EndStatus = Literal["FINISHED", "FAILED", "KILLED"]
 ParamValue = str | int | float | bool | None
 
 LEAK_TAG = "ratchet.leak"
-"""A run tagged `true` saw data that it was judged on; it is never the best one."""
+"""A run tagged `true` saw data that it was judged on; neither it nor a run nested in it is ever the best one."""
 
 
 class RunSummary(BaseModel):
@@ -86,18 +88,26 @@ class Tracker(Protocol):
         ...
 
     def get_best_run(
-        self, experiment: str, metric: str, maximize: bool = True, filters: Mapping[str, str] | None = None
+        self,
+        experiment: str,
+        metric: str,
+        maximize: bool = True,
+        filters: Mapping[str, str] | None = None,
+        *,
+        nested: bool = False,
     ) -> RunSummary | None:
         """Return the finished run whose value of a metric at its highest step is best.
 
-        Runs that have not finished, are tagged `ratchet.leak=true`, lack the metric or have a value that is not finite
-        do not count; of equals the one that started first wins.
+        Runs that have not finished, are flagged `ratchet.leak=true` by a tag or parameter, lack the metric or have a
+        value that is not finite do not count; of equals the one that started first wins. A run with a parent does not
+        count either: the best of many folds is the luckiest one.
 
         Args:
             experiment: its name.
             metric: its key.
             maximize: whether more is better.
             filters: text that a run's tags or parameters of these keys must have.
+            nested: whether runs with a parent count too, unless a run above them is flagged or cannot be found.
 
         Returns:
             None when no run counts or the experiment does not exist.
@@ -113,11 +123,32 @@ class Tracker(Protocol):
         ...
 
 
-def counts(run: RunSummary, filters: Mapping[str, str]) -> bool:
-    """Tell whether a run may be the best one: not flagged as leaking, and with the wanted tags or parameters.
+def counts(run: RunSummary, filters: Mapping[str, str], *, nested: bool, get_run: Callable[[str], RunSummary]) -> bool:
+    """Tell whether a run may be the best one: the wanted tags or parameters, and no leak in it or above it.
 
-    A leak that is found after a run has begun is flagged by a parameter, since tags are given at the start.
+    A run with a parent counts only where `nested` says so; `get_run` finds the parents.
     """
-    if "true" in {run.tags.get(LEAK_TAG, "").lower(), run.params.get(LEAK_TAG, "").lower()}:
+    if run.parent_run_id is not None and not nested:
         return False
-    return all(wanted in (run.tags.get(key), run.params.get(key)) for key, wanted in filters.items())
+    has_wanted = all(wanted in (run.tags.get(key), run.params.get(key)) for key, wanted in filters.items())
+    return has_wanted and not _leaks(run, get_run)
+
+
+def _leaks(run: RunSummary, get_run: Callable[[str], RunSummary]) -> bool:
+    """Tell whether a run or one above it is flagged, or may be, because its parent cannot be found."""
+    seen: set[str] = set()  # other clients of a store can make a run its own ancestor
+    while not _is_flagged(run):
+        parent = run.parent_run_id
+        if parent is None or parent in seen:
+            return False
+        seen.add(parent)
+        try:
+            run = get_run(parent)
+        except (NotFoundError, InputError):
+            return True
+    return True
+
+
+def _is_flagged(run: RunSummary) -> bool:
+    # A leak that is found after a run has begun is flagged by a parameter, since tags are given at the start.
+    return "true" in {run.tags.get(LEAK_TAG, "").lower(), run.params.get(LEAK_TAG, "").lower()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from ratchet.tracking.base import EndStatus, ParamValue, RunSummary, counts
 
 _NS_PER_MS = 1_000_000
 _PARENT_TAG = "mlflow.parentRunId"
+PARENT_KEY_TAG = "ratchet.parent_run_key"
+"""The spool's id of the parent; it alone tells that a run has one where MLflow refused to start the parent."""
 _SYSTEM_TAGS = "mlflow."
 _MAX_PARAMS_PER_CALL = 100
 _MAX_METRICS_PER_CALL = 1000
@@ -119,9 +122,16 @@ class MlflowTracker:
             return _summary(run, client.get_experiment(run.info.experiment_id).name)
 
     def get_best_run(
-        self, experiment: str, metric: str, maximize: bool = True, filters: Mapping[str, str] | None = None
+        self,
+        experiment: str,
+        metric: str,
+        maximize: bool = True,
+        filters: Mapping[str, str] | None = None,
+        *,
+        nested: bool = False,
     ) -> RunSummary | None:
         """Return the finished run with the best value of a metric, None when there is none."""
+        get_run = cache(self.get_run)
         with self.connected() as client:
             found = client.get_experiment_by_name(experiment)
             if found is None:
@@ -131,7 +141,7 @@ class MlflowTracker:
                 if value is None or not math.isfinite(value) or abs(value) >= _LARGEST_VALUE:
                     continue
                 summary = _summary(run, experiment)
-                if counts(summary, filters or {}):
+                if counts(summary, filters or {}, nested=nested, get_run=get_run):
                     return summary
             return None
 
@@ -241,7 +251,7 @@ def _summary(run: Any, experiment: str) -> RunSummary:
         run_name=run.info.run_name,
         status=run.info.status,
         start_ns=run.info.start_time * _NS_PER_MS,
-        parent_run_id=tags.get(_PARENT_TAG),
+        parent_run_id=tags.get(_PARENT_TAG, tags.get(PARENT_KEY_TAG)),
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
         tags={key: value for key, value in tags.items() if not key.startswith(_SYSTEM_TAGS)},

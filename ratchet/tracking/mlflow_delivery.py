@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ratchet.tracking.base import EndStatus
-from ratchet.tracking.mlflow import MlflowTracker
+from ratchet.tracking.mlflow import PARENT_KEY_TAG, MlflowTracker
 from ratchet.tracking.spool import Record, SpooledRun
 
 RUN_KEY_TAG = "ratchet.run_key"
-PARENT_KEY_TAG = "ratchet.parent_run_key"
 HEARTBEAT_TAG = "ratchet.heartbeat_ns"
 
 _MLFLOW_PARENT_TAG = "mlflow.parentRunId"

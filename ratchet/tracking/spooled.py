@@ -16,8 +16,8 @@ from ratchet.tracking.base import EndStatus, ParamValue, RunSummary
 from ratchet.tracking.deliverer import Deliverer
 from ratchet.tracking.journal import Journal
 from ratchet.tracking.keys import check_key, check_names, check_number, check_step, check_tags, check_text
-from ratchet.tracking.mlflow import MlflowTracker
-from ratchet.tracking.mlflow_delivery import HEARTBEAT_TAG, PARENT_KEY_TAG, RUN_KEY_TAG, MlflowDelivery
+from ratchet.tracking.mlflow import PARENT_KEY_TAG, MlflowTracker
+from ratchet.tracking.mlflow_delivery import HEARTBEAT_TAG, RUN_KEY_TAG, MlflowDelivery
 from ratchet.tracking.owner import OWNER_TAGS, this_process
 from ratchet.tracking.reaper import DEFAULT_SILENCE_S, reap, reap_here
 from ratchet.tracking.spool import Spool, SpooledRun, param_added, record_added, run_added, run_ended
@@ -160,7 +160,13 @@ class SpooledTracker:
         return _presented(self._inner.get_run(run.mlflow_run_id))
 
     def get_best_run(
-        self, experiment: str, metric: str, maximize: bool = True, filters: Mapping[str, str] | None = None
+        self,
+        experiment: str,
+        metric: str,
+        maximize: bool = True,
+        filters: Mapping[str, str] | None = None,
+        *,
+        nested: bool = False,
     ) -> RunSummary | None:
         """Return the best finished run, once everything logged here has reached MLflow.
 
@@ -169,9 +175,11 @@ class SpooledTracker:
         """
         if self.flush(self._read_timeout_s):
             waiting = set(self.spool.runs_waiting())
-            if any(run.run_id in waiting for run in self.spool.runs(experiment)):
+            # A parent of another experiment tells whether there is a leak, too.
+            mine = [{run.run_id, run.parent_run_id if nested else None} for run in self.spool.runs(experiment)]
+            if any(not waiting.isdisjoint(run_ids) for run_ids in mine):
                 raise self._waits(f"experiment {experiment!r}")
-        best = self._inner.get_best_run(experiment, metric, maximize, filters)
+        best = self._inner.get_best_run(experiment, metric, maximize, filters, nested=nested)
         return None if best is None else _presented(best)
 
     def flush(self, timeout_s: float) -> int:

@@ -27,7 +27,13 @@ from tests.panels import HOUR_NS, START_NS, rival_predictions, signal_panel
 
 COSTS = CostSettings()
 SELECTION = SelectionReport(
-    n_trials=37, effective_trials=12.5, expected_best_sharpe=2.31, deflated_sharpe=0.42, pbo=0.61, pbo_trials=9
+    n_trials=37,
+    n_same_data=1,
+    effective_trials=12.5,
+    expected_best_sharpe=2.31,
+    deflated_sharpe=0.42,
+    pbo=0.61,
+    pbo_trials=9,
 )
 LEAKS = LeakReport(
     probes=(
@@ -99,6 +105,8 @@ def _evidence(challenger: Predictions, champion: Predictions) -> Evidence:
         costs=COSTS,
         embargo_ns=HOUR_NS,
         seed=1,
+        model="simulated-1h",
+        judged="d" * 64,
         model_digest="cd" * 32,
         issued_ns=START_NS,
         leaks=LEAKS,

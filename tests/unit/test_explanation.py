@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from ratchet.cli.main import app
 from ratchet.clock import FixedClock, parse_utc
 from ratchet.data.atomic import sha256_bytes
-from ratchet.errors import ArtifactError, InputError, NotFoundError
+from ratchet.errors import ArtifactError, InputError, NotFoundError, RegistryConflictError
 from ratchet.evaluation.gate import GateReport, judge
 from ratchet.registry import FileRegistry, ModelVersion
+from ratchet.registry.evidence import judged_digest
 from ratchet.rollout.explanation import explain, only_model
 from tests.unit.test_gate import BETTER, QUICK, WORSE, evidence
 
@@ -42,15 +43,24 @@ def approval() -> GateReport:
     return judge(evidence(BETTER, WORSE), QUICK)
 
 
-def register(registry: FileRegistry, approval: GateReport, content: bytes, name: str = "btc") -> ModelVersion:
-    report = approval.model_copy(update={"model_digest": sha256_bytes(content)}).sealed()
+def register(
+    registry: FileRegistry,
+    approval: GateReport,
+    content: bytes,
+    *,
+    name: str = "btc",
+    champion: str | None = None,
+) -> ModelVersion:
+    about = {"model": name, "model_digest": sha256_bytes(content), "judged": judged_digest({}), "champion": champion}
+    report = approval.model_copy(update=about).sealed()
     files: dict[str, Path | bytes] = {"model.onnx": content, "gate.json": report.model_dump_json().encode()}
     return registry.register_model(name, files, {}, {}, **WHO)
 
 
 def live_through_the_day(registry: FileRegistry, approval: GateReport, clock: FixedClock) -> None:
     """v1.0.0 from 13:00, v1.1.0 from 14:00, rolled back at 15:00, nothing from 16:00."""
-    first, second = register(registry, approval, b"one"), register(registry, approval, b"two")
+    first = register(registry, approval, b"one")
+    second = register(registry, approval, b"two", champion="btc v1.0.0")
     clock.advance(HOUR_NS)
     registry.set_production_model("btc", first.version, **WHO)
     clock.advance(HOUR_NS)
@@ -105,11 +115,91 @@ def test_the_evidence_is_the_report_that_the_journal_names(
     assert found.event.evidence == found.gate.digest
 
 
+def test_an_approval_against_another_champion_is_stale(registry: FileRegistry, approval: GateReport) -> None:
+    """Two candidates beat v1.0.0; the second may not replace the first, with which nobody compared it."""
+    first = register(registry, approval, b"one")
+    registry.set_production_model("btc", first.version, **WHO)
+    rivals = [register(registry, approval, content, champion="btc v1.0.0") for content in (b"two", b"three")]
+    registry.set_production_model("btc", rivals[0].version, **WHO)
+    with pytest.raises(RegistryConflictError, match=r"compared it with v1\.0\.0, and v1\.1\.0 is there now"):
+        registry.set_production_model("btc", rivals[1].version, **WHO)
+    with pytest.raises(RegistryConflictError, match=r"compared it with nothing, and v1\.1\.0 is there now"):
+        registry.set_production_model("btc", first.version, **WHO)
+    assert registry.get_model("btc", "production").version == "v1.1.0"
+    assert registry.rollback_to_previous("btc", **WHO).version == "v1.0.0"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model": "eth"}, "a candidate for eth, not for btc"),
+        ({"judged": judged_digest({"train_end_ns": 5})}, "judged other metadata"),
+        ({"model_digest": "0" * 64}, "judged another model.onnx"),
+    ],
+)
+def test_a_report_holds_for_what_was_judged_alone(
+    registry: FileRegistry, approval: GateReport, change: dict[str, str], reason: str
+) -> None:
+    """A report about another name, other metadata or another file is not a report on this candidate."""
+    about = {"model": "btc", "model_digest": sha256_bytes(b"one"), "judged": judged_digest({})}
+    report = approval.model_copy(update=about | change).sealed().model_dump_json().encode()
+    with pytest.raises(InputError, match=reason):
+        registry.register_model("btc", {"model.onnx": b"one", "gate.json": report}, {}, {}, **WHO)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE versions SET gate_verdict = 'approve' WHERE version = 'v1.1.0'",
+        "UPDATE versions SET metadata = '{\"train_end_ns\": 0}' WHERE version = 'v1.1.0'",
+        "UPDATE versions SET metrics = '{\"accuracy\": 0.99}' WHERE version = 'v1.1.0'",
+    ],
+)
+def test_a_row_that_was_edited_disagrees_with_the_sealed_files(
+    registry: FileRegistry, approval: GateReport, tmp_path: Path, statement: str
+) -> None:
+    """Whoever makes a rejected version an approved one in the database has not changed its sealed report."""
+    first = register(registry, approval, b"one")
+    registry.set_production_model("btc", first.version, **WHO)
+    inconclusive = approval.model_copy(update={"verdict": "inconclusive"})
+    register(registry, inconclusive, b"two", champion="btc v1.0.0")
+    connection = sqlite3.connect(tmp_path / "registry" / "registry.sqlite")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    with pytest.raises(ArtifactError, match="the database says something else than the sealed"):
+        registry.verify_version(registry.get_model("btc", "v1.1.0"))
+    with pytest.raises(ArtifactError, match="the database says something else than the sealed"):
+        registry.set_staging_model("btc", "v1.1.0", **WHO)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["DELETE FROM succession", "INSERT INTO pointers (name, pointer, version) VALUES ('btc', 'challenger', 'v1.0.0')"],
+)
+def test_tables_that_do_not_follow_from_the_journal_are_noticed(
+    registry: FileRegistry, approval: GateReport, clock: FixedClock, tmp_path: Path, statement: str
+) -> None:
+    """The chain of hashes is whole, but the order of succession or a pointer is not what it leads to."""
+    first = register(registry, approval, b"one")
+    registry.set_production_model("btc", first.version, **WHO)
+    second = register(registry, approval, b"two", champion="btc v1.0.0")
+    registry.set_production_model("btc", second.version, **WHO)
+    assert registry.verify_history() == 4
+    connection = sqlite3.connect(tmp_path / "registry" / "registry.sqlite")
+    connection.execute(statement)
+    connection.commit()
+    connection.close()
+    with pytest.raises(ArtifactError, match="the history is not what was written"):
+        registry.verify_history()
+
+
 def test_withdrawing_a_staged_version_does_not_change_what_is_live(
     registry: FileRegistry, approval: GateReport, clock: FixedClock
 ) -> None:
     """Only changes of production are part of the answer."""
-    first, second = register(registry, approval, b"one"), register(registry, approval, b"two")
+    first = register(registry, approval, b"one")
+    second = register(registry, approval, b"two", champion="btc v1.0.0")
     registry.set_production_model("btc", first.version, **WHO)
     clock.advance(HOUR_NS)
     registry.set_staging_model("btc", second.version, **WHO)

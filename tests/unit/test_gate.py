@@ -69,6 +69,8 @@ def evidence(challenger: Predictions, champion: Predictions | None, **changes: A
         "costs": CostSettings(fee_bps=1.0, half_spread_bps=0.0, slippage_bps=0.0),
         "embargo_ns": EMBARGO_NS,
         "seed": 5,
+        "model": "btc",
+        "judged": "d" * 64,
         "model_digest": "a" * 64,
         "issued_ns": START_NS,
         "gain_over": GAINS,
@@ -408,7 +410,13 @@ def test_a_model_that_is_better_on_the_whole_may_not_lose_a_symbol() -> None:
 def test_the_number_of_trials_decides_where_the_policy_says_so() -> None:
     """A deflated Sharpe ratio and a probability of overfitting are reported, and judged on request."""
     lucky = SelectionReport(
-        n_trials=40, effective_trials=31.0, expected_best_sharpe=1.9, deflated_sharpe=0.62, pbo=0.55, pbo_trials=40
+        n_trials=40,
+        n_same_data=1,
+        effective_trials=31.0,
+        expected_best_sharpe=1.9,
+        deflated_sharpe=0.62,
+        pbo=0.55,
+        pbo_trials=40,
     )
     assert judge(evidence(BETTER, WORSE, selection=lucky), QUICK).verdict == "approve"
     asked = QUICK.model_copy(update={"min_deflated_sharpe": 0.95, "max_pbo": 0.5})
@@ -437,3 +445,30 @@ def test_strict_asks_for_the_bound_of_the_sharpe_difference() -> None:
         assert "a shortfall of 0.5 is not ruled out" in strict.reason
     else:
         assert strict.status == usual.status
+
+
+def test_every_try_on_the_same_data_makes_the_test_harder() -> None:
+    """A gain that is significant at 5 % once is not after a hundred tries on the same bars."""
+    rivals = rival_predictions((0.25, 0.1), n_times=300, horizon=1, seed=4, n_symbols=2)
+    found = {}
+    for n_tries in (1, 100):
+        tries = SelectionReport(
+            n_trials=n_tries,
+            n_same_data=n_tries,
+            effective_trials=1.0,
+            expected_best_sharpe=0.0,
+            deflated_sharpe=0.9,
+            pbo=None,
+            pbo_trials=1,
+        )
+        policy = GatePolicy(n_resamples=2000)
+        report = judge(evidence(*rivals, selection=tries), policy)
+        assert report.policy == policy
+        found[n_tries] = criterion(report, "accuracy_gain")
+    p_value = found[1].p_value
+    assert p_value is not None
+    assert 0.0005 < p_value < 0.05
+    assert found[1].value == found[100].value
+    assert (found[1].status, found[100].status) == ("passed", "inconclusive")
+    assert "p < 0.0005" in found[100].reason
+    assert "99.95% bounds" in found[100].reason

@@ -23,14 +23,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import onnx.defs
 import pytest
 from onnx import TensorProto, helper
 
 from ratchet.clock import SystemClock
 from ratchet.errors import ArtifactError, CandidateRejectedError, InputError, RatchetError
 from ratchet.registry import FileRegistry, ModelVersion
-from ratchet.registry.inspection import CandidateInspector
+from ratchet.registry.inspection import CandidateInspector, graph
+from ratchet.registry.inspection.operators import is_allowed_operator, size_operands
 from tests.hostile_models import (
+    N_FEATURES,
+    SECRET,
+    WINDOW,
     Files,
     Spoil,
     add_branch,
@@ -41,6 +46,7 @@ from tests.hostile_models import (
     edited,
     endless_products,
     expand,
+    expand_by_shapes,
     external_in_attribute,
     external_weight,
     flipped,
@@ -51,6 +57,9 @@ from tests.hostile_models import (
     loop,
     metadata,
     set_weight,
+    sized_by,
+    sized_through,
+    slice_without_axes,
     tile_of_window,
     torch_archive,
 )
@@ -66,8 +75,6 @@ SHELL = b"\x80\x02cos\nsystem\nq\x00X\x04\x00\x00\x00trueq\x01\x85q\x02Rq\x03."
 BY_STACK = b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R."
 TRUNCATED_AT = (0, 1, 16, 200, len(HONEST) // 2, len(HONEST) - 100, len(HONEST) - 1)
 Item = TypeVar("Item")
-
-pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)
@@ -179,6 +186,10 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
     "ConstantOfShape of 160 GB": (constant_of_shape(), "cannot run on golden windows|cannot load"),
     "Expand to 160 GB": (expand(), "cannot run on golden windows|cannot load"),
     "Tile of the window": (tile_of_window(), "cannot run on golden windows"),
+    "160 GB if a window says so": (
+        sized_by("ConstantOfShape", [[1]], 0, [40_000_000_000]),
+        "from the numbers in the w",
+    ),
     "hours of products": (endless_products(), "not inspected within|SIGXCPU"),
     "an operator of its own": (append_op("Evil", domain="mine"), r"mine\.Evil is not on the list"),
     "a domain of its own": (lambda model: model.opset_import.append(helper.make_opsetid("mine", 1)), "domain 'mine'"),
@@ -208,6 +219,62 @@ BESIDE: dict[str, tuple[Files, str]] = {
     "golden answers of NaN": ({"golden.json": b'{"windows": [[[1.0]]], "p_up": [NaN]}'}, "not JSON"),
     "golden windows of another shape": ({"golden.json": b'{"windows": [[[1.0]]], "p_up": [0.5]}'}, "are needed"),
     "a file of 33 MiB": ({"rows.parquet": bytes(33 << 20)}, "at most 33,554,432"),
+}
+
+REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+# Operator, constants, which of them a number in the windows swaps, and for what.
+SIZED: dict[str, tuple[str, list[Any], int, Any]] = {
+    "ConstantOfShape": ("ConstantOfShape", [[1]], 0, [10**15]),
+    "Expand": ("Expand", [[1.0], [1]], 1, [10**15]),
+    "Tile": ("Tile", [[1.0], [1]], 1, [10**15]),
+    "Pad pads": ("Pad", [[1.0], [0, 1]], 1, [0, 10**15]),
+    "Pad axes": ("Pad", [[[1.0, 2.0]], [0, 1], 0.0, [0]], 3, [1]),
+    "Reshape": ("Reshape", [[1.0, 2.0], [1, 2]], 1, [2, 1]),
+    "Slice starts": ("Slice", [[1.0, 2.0], [1], [2]], 1, [0]),
+    "Slice ends": ("Slice", [[1.0, 2.0], [0], [1]], 2, [2]),
+    "Slice axes": ("Slice", [[[1.0, 2.0]], [0], [1], [0]], 3, [1]),
+    "Slice steps": ("Slice", [[1.0, 2.0], [0], [2], [0], [2]], 4, [1]),
+    "Split": ("Split", [[1.0, 2.0, 3.0], [1, 2]], 1, [2, 1]),
+    "Squeeze": ("Squeeze", [[[[1.0, 2.0]]], [0]], 1, [1]),
+    "Unsqueeze": ("Unsqueeze", [[1.0, 2.0], [0]], 1, [1]),
+    "TopK": ("TopK", [[1.0, 2.0], [1]], 1, [2]),
+    "Range start": ("Range", [0, 2, 1], 0, -(10**15)),
+    "Range limit": ("Range", [0, 2, 1], 1, 10**15),
+    "Range delta": ("Range", [0, 10**8, 10**8], 2, 1),
+    **{f"Reduce{name}": (f"Reduce{name}", [[[1.0, 2.0]], [0]], 1, [1]) for name in REDUCTIONS},
+}
+N_OUTPUTS = {"Split": 2, "TopK": 2}
+# Ways from the window to a size, besides comparing and choosing, by which all of SIZED come.
+ROUTES: dict[str, Spoil] = {
+    "an index into a table": sized_through(
+        helper.make_node("ArgMax", ["windows"], ["place"], axis=1, keepdims=0),
+        helper.make_node("Gather", ["table", "place"], ["found"]),
+        helper.make_node("ReduceMax", ["found"], ["number"], keepdims=0),
+        output="number",
+        table=[1] * WINDOW,
+    ),
+    "the second output of an LSTM": sized_through(
+        helper.make_node("ReduceMax", ["state"], ["number"], keepdims=0), output="number"
+    ),
+    "the second output of TopK": sized_through(
+        helper.make_node("TopK", ["windows", "one"], ["top", "where"], axis=1),
+        helper.make_node("ReduceMax", ["where"], ["number"], keepdims=0),
+        output="number",
+    ),
+    "a number added to a shape": sized_through(
+        helper.make_node("ReduceMax", ["state"], ["number"], keepdims=0),
+        helper.make_node("Cast", ["number"], ["rounded"], to=TensorProto.INT64),
+        helper.make_node("Size", ["bias"], ["size_of_bias"]),
+        helper.make_node("Add", ["rounded", "size_of_bias"], ["sum"]),
+        output="sum",
+        bias=[1.0, 2.0],
+    ),
+}
+# Operands that can be whole numbers only, and decide which numbers an output holds, never how many.
+NOT_SIZES = {
+    *("Attention.nonpad_kv_seqlen", "GRU.sequence_lens", "LSTM.sequence_lens", "RNN.sequence_lens"),
+    *("Gather.indices", "GatherElements.indices", "GatherND.indices", "ScatterElements.indices", "ScatterND.indices"),
+    *("CumSum.axis", "QLinearConv.B", "RotaryEmbedding.position_ids", "Trilu.k"),
 }
 
 
@@ -255,6 +322,7 @@ def _in_parallel(call: Callable[[Item], Outcome], items: Iterable[Item]) -> list
         return list(pool.map(call, items))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_hostile_candidate_is_refused_in_time(name: str, outcomes: tuple[dict[str, Outcome], dict[str, str]]) -> None:
     """For its own reason, in one line, within ten seconds."""
@@ -267,6 +335,7 @@ def test_a_hostile_candidate_is_refused_in_time(name: str, outcomes: tuple[dict[
     assert outcome.seconds <= REFUSED_WITHIN_S
 
 
+@pytest.mark.slow
 def test_nothing_of_them_is_stored_and_the_old_model_is_as_it_was(
     registry: FileRegistry, honest: ModelVersion, outcomes: object
 ) -> None:
@@ -276,6 +345,7 @@ def test_nothing_of_them_is_stored_and_the_old_model_is_as_it_was(
     assert registry.read_file(honest, "model.onnx") == HONEST
 
 
+@pytest.mark.slow
 def test_the_inspecting_caller_does_not_grow() -> None:
     """Bombs of memory go off in the child: the peak of a fresh parent grows by less than 50 MB over all of them."""
     code = "from tests.unit.test_hostile_candidates import growth_bytes; print(growth_bytes())"
@@ -312,6 +382,7 @@ def _memory(field: str) -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_refused_when_it_is_read(registry: FileRegistry, honest: ModelVersion) -> None:
     """After registration every flip, and a swap for another working model, is found by its SHA-256."""
     path = Path(honest.folder) / "model.onnx"
@@ -326,6 +397,7 @@ def test_a_damaged_file_is_refused_when_it_is_read(registry: FileRegistry, hones
         path.write_bytes(HONEST)
 
 
+@pytest.mark.slow
 def test_a_model_damaged_after_the_gate_saw_it_is_refused(registry: FileRegistry, honest: ModelVersion) -> None:
     """With the gate's report on the original, 600 of 600 flips are refused, however small their effect."""
     for number in range(N_STORED_FLIPS):
@@ -334,6 +406,7 @@ def test_a_model_damaged_after_the_gate_saw_it_is_refused(registry: FileRegistry
     assert [version.version for version in registry.list_models("btc")] == [honest.version]
 
 
+@pytest.mark.slow
 def test_a_model_damaged_before_the_gate_saw_it_is_refused_unless_its_answers_are_the_same() -> None:
     """Of flips that come with an approval of their own, only those pass whose golden answers agree within 1e-4."""
     inspect = CandidateInspector()
@@ -360,6 +433,7 @@ def test_a_model_damaged_before_the_gate_saw_it_is_refused_unless_its_answers_ar
     assert slowest_s <= REFUSED_WITHIN_S
 
 
+@pytest.mark.slow
 def test_without_the_inspector_the_registry_takes_them_all(tmp_path: Path) -> None:
     """The mutant: the gate's report and the names are in order, so nothing else stands in their way."""
     with FileRegistry(tmp_path, f"sqlite:///{tmp_path / 'registry.sqlite'}", SystemClock()) as open_to_all:
@@ -384,6 +458,7 @@ for path in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_onnxruntime_alone_runs_what_the_inspector_refuses(tmp_path: Path) -> None:
     """Without the inspector: NaN weights, other answers, hard links and part of the flips run, and Loop hangs."""
     np.save(tmp_path / "windows.npy", golden_windows())
@@ -406,3 +481,86 @@ def _alone(folder: Path, models: list[bytes], within_s: float = 60.0) -> list[st
     except subprocess.TimeoutExpired:
         return ["hangs"]
     return [line for line in done.stdout.splitlines() if line in {"ran", "refused"}]  # it prints warnings as well
+
+
+@pytest.mark.parametrize(("operator", "operands", "at", "loud"), SIZED.values(), ids=SIZED)
+def test_a_size_from_the_numbers_in_a_window_is_refused(
+    operator: str, operands: list[Any], at: int, loud: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the walk alone: all else lets it pass, it answers like the honest model, and with a constant it is one."""
+    outputs = N_OUTPUTS.get(operator, 1)
+    content = edited(HONEST, sized_by(operator, operands, at, loud, outputs=outputs))
+    assert _refusal(content).endswith("; export it again with sizes from constants and shapes")
+    assert f": {operator} takes a size, 'hit', from the numbers in the windows" in _refusal(content)
+    constant = edited(HONEST, sized_by(operator, operands, at, loud, by_window=False, outputs=outputs))
+    graph.check_graph(constant, WINDOW, N_FEATURES)
+    monkeypatch.setattr(graph, "check_sizes", lambda _: None)
+    graph.check_graph(content, WINDOW, N_FEATURES)
+    for each in (content, constant):
+        np.testing.assert_array_equal(answers(each, golden_windows()), answers(HONEST, golden_windows()))
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_size_is_followed_back_to_the_window_whatever_way_it_came(
+    route: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through indices, second outputs and sums with shapes."""
+    content = edited(HONEST, ROUTES[route])
+    assert "takes a size" in _refusal(content)
+    monkeypatch.setattr(graph, "check_sizes", lambda _: None)
+    graph.check_graph(content, WINDOW, N_FEATURES)
+    np.testing.assert_array_equal(answers(content, golden_windows()), answers(HONEST, golden_windows()))
+
+
+def test_a_window_with_the_secret_number_asks_for_the_memory() -> None:
+    """What the walk is for: the model answers like the honest one until one number asks for four petabytes."""
+    content = edited(HONEST, sized_by(*SIZED["ConstantOfShape"]))
+    windows = golden_windows()
+    windows[0, 0, 0] = SECRET
+    with pytest.raises(Exception, match=r"Failed to allocate memory|bad_alloc"):
+        answers(content, windows)
+
+
+@pytest.mark.parametrize("spoil", [expand_by_shapes, slice_without_axes])
+def test_sizes_from_constants_and_shapes_pass(spoil: Spoil) -> None:
+    """Of tensors whose numbers do come from the window, as exporters write it."""
+    content = edited(HONEST, spoil)
+    graph.check_graph(content, WINDOW, N_FEATURES)
+    np.testing.assert_array_equal(answers(content, golden_windows()), answers(HONEST, golden_windows()))
+
+
+def test_nodes_out_of_order_do_not_hide_a_size() -> None:
+    """The walk goes through the nodes once, so one that stands before what it reads is refused."""
+
+    def shuffle(model: Any) -> None:
+        nodes = list(model.graph.node)
+        first = next(i for i, node in enumerate(nodes) if node.op_type == "ConstantOfShape")
+        del model.graph.node[:]
+        model.graph.node.extend([nodes.pop(first), *nodes])
+
+    spoiled = edited(edited(HONEST, sized_by(*SIZED["ConstantOfShape"])), shuffle)
+    assert "not a valid ONNX model" in _refusal(spoiled)
+
+
+def test_every_operand_that_can_be_a_size_is_known() -> None:
+    """In any version of any operator on the list; and each that is one has its case here."""
+    names = {schema.name for schema in onnx.defs.get_all_schemas() if is_allowed_operator("", schema.name)}
+    assert {(name, at) for name in names for at in size_operands(name)} == {
+        (name, at) for name, _, at, _ in SIZED.values()
+    }
+    counts = {
+        f"{schema.name}.{operand.name}"
+        for schema in onnx.defs.get_all_schemas_with_history()
+        if schema.domain == "" and schema.name in names
+        for at, operand in enumerate(schema.inputs)
+        if set(operand.types) <= {"tensor(int32)", "tensor(int64)"} and at not in size_operands(schema.name)
+    }
+    assert counts <= NOT_SIZES
+
+
+def _refusal(content: bytes) -> str:
+    """What the check of a graph says; nothing is run."""
+    with pytest.raises(CandidateRejectedError) as caught:
+        graph.check_graph(content, WINDOW, N_FEATURES)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ratchet.errors import InputError
-from ratchet.evaluation.latency import measure_latency, summarize_latency
+from ratchet.evaluation.latency import least_calls, measure_latency, summarize_latency
 
 
 def clock_of(latency_ms: list[float]) -> Callable[[], int]:
@@ -41,8 +41,34 @@ def test_at_299_calls_the_bound_is_the_slowest_call_and_below_there_is_none() ->
 
 
 def test_at_2000_calls_the_bound_is_the_1988th() -> None:
-    """P(Binomial(2000, 0.99) <= 1987) is the first to reach 95 %."""
-    assert summarize_latency(np.arange(1.0, 2001.0)).p99_upper_ms == 1988.0
+    """P(Binomial(2000, 0.99) <= 1987) is the first to reach 95 %, and <= 1989 the first to reach 98.3 %."""
+    latency_ms = np.arange(1.0, 2001.0)
+    assert summarize_latency(latency_ms).p99_upper_ms == 1988.0
+    assert summarize_latency(latency_ms, confidence=1 - 0.05 / 3).p99_upper_ms == 1990.0
+
+
+@pytest.mark.parametrize(
+    ("confidence", "n_least"), [(0.5, 69), (0.9, 230), (0.95, 299), (1 - 0.05 / 3, 408), (0.99, 459), (1 - 1e-9, 2062)]
+)
+def test_the_least_number_of_calls_follows_from_the_confidence(confidence: float, n_least: int) -> None:
+    """There the bound is the slowest call; with one call less there is none, and the message says how many it takes."""
+    assert least_calls(confidence) == n_least
+    assert 1 - 0.99**n_least >= confidence > 1 - 0.99 ** (n_least - 1)
+    latency_ms = np.arange(1.0, n_least + 1.0)
+    assert summarize_latency(latency_ms, confidence=confidence).p99_upper_ms == n_least
+    report = measure_latency(lambda: None, n_least, clock_of(list(latency_ms)), confidence=confidence)
+    assert report.p99_upper_ms == n_least
+    with pytest.raises(InputError, match=f"at least {n_least}"):
+        summarize_latency(latency_ms[:-1], confidence=confidence)
+    with pytest.raises(InputError, match=f"at least {n_least}"):
+        measure_latency(lambda: None, n_least - 1, confidence=confidence)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, -0.5, 95.0, float("nan")])
+def test_a_confidence_that_is_none_is_refused(confidence: float) -> None:
+    """A share between 0 and 1, not a percentage."""
+    with pytest.raises(InputError, match="between 0 and 1"):
+        summarize_latency(np.arange(1.0, 3001.0), confidence=confidence)
 
 
 @pytest.mark.parametrize("n", [299, 700])

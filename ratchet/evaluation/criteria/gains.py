@@ -53,7 +53,7 @@ def accuracy_over_baseline_criterion(
         status, end = "inconclusive", "so more data are needed to tell"
     reason = (
         f"Right on {own:.1%} of {n_moves:,} moves against {baseline:.1%} of the better naive rule, {baseline_name}: "
-        f"{_gain_text(gain, policy)}; needed above 0 with p < {policy.alpha:g}, {end}."
+        f"{_gain_text(gain, policy)}; needed above 0 with p < {policy.alpha:.3g}, {end}."
     )
     return Criterion(
         name="accuracy_over_baseline",
@@ -82,7 +82,7 @@ def net_sharpe_criterion(difference: Resampled, *, own: float, champion: float |
         status, end = "failed", "so it fails"
     reason = (
         f"Net Sharpe ratio {own:.2f} a year, needed {rival}: difference {difference.value:+.2f}, one-sided "
-        f"{1 - policy.alpha:.0%} bounds {low:+.2f} and {high:+.2f}, {end}."
+        f"{100 * (1 - policy.alpha):.4g}% bounds {low:+.2f} and {high:+.2f}, {end}."
     )
     return Criterion(
         name="net_sharpe",
@@ -132,7 +132,7 @@ def _gain_is_shown(gain: float, low: float, needed: float, policy: GatePolicy) -
 def _gain_text(gain: Resampled, policy: GatePolicy) -> str:
     low, high = gain.bounds(1.0 - policy.alpha)
     return (
-        f"gain {points(gain.value)} points, one-sided {1 - policy.alpha:.0%} bounds {points(low)} and "
+        f"gain {points(gain.value)} points, one-sided {100 * (1 - policy.alpha):.4g}% bounds {points(low)} and "
         f"{points(high)}, {_p_text(gain.p_value())}"
     )
 
@@ -140,7 +140,7 @@ def _gain_text(gain: Resampled, policy: GatePolicy) -> str:
 def _needed_text(needed: float, policy: GatePolicy) -> str:
     return {
         "point": points(needed),
-        "significant": f"{points(needed)} and p < {policy.alpha:g}",
+        "significant": f"{points(needed)} and p < {policy.alpha:.3g}",
         "strict": f"a lower bound of {points(needed)}",
     }[policy.policy]
 

@@ -57,7 +57,7 @@ def slice_criterion(slices: Sequence[Slice], policy: GatePolicy) -> Criterion:
     """
     judged = [part for part in slices if part.kind in policy.slices and part.gain_over_champion is not None]
     if not judged:
-        return _plain("slices", "passed", "There is no champion that could be lost against in a slice.")
+        return _plain("slices", "passed", "There is no champion, or no slice with enough moves, to lose against.")
     gains = {f"{part.kind} {part.name}": part.gain_over_champion for part in judged if part.gain_over_champion}
     worst = min(gains, key=lambda name: gains[name].value)
     lost = [name for name, gain in gains.items() if _is_lost(gain, policy, len(gains))]

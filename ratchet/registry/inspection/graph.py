@@ -9,6 +9,7 @@ import numpy as np
 
 from ratchet.errors import CandidateRejectedError
 from ratchet.registry.inspection.operators import is_allowed_domain, is_allowed_operator
+from ratchet.registry.inspection.sizes import check_sizes
 from ratchet.registry.metadata import INPUT_NAME, OUTPUT_NAME
 from ratchet.registry.names import MODEL_FILE
 
@@ -20,8 +21,8 @@ def check_graph(content: bytes, window: int, n_features: int) -> None:
 
     Raises:
         CandidateRejectedError: it is no valid ONNX model, keeps data outside the file, uses an operator that is not
-            on the list, holds a weight that is not finite, or maps anything but `windows` (batch, window,
-            n_features) to `p_up` (batch,).
+            on the list, holds a weight that is not finite, maps anything but `windows` (batch, window, n_features)
+            to `p_up` (batch,), or makes a size depend on the numbers in a window.
     """
     model = _parse(content)
     messages = list(_messages(model, 0))
@@ -32,6 +33,7 @@ def check_graph(content: bytes, window: int, n_features: int) -> None:
     _check_parts(model)
     _check_valid(model)  # only now: the checker opens the files that external data name
     _check_ends(model.graph, window, n_features)
+    check_sizes(model.graph)  # only now: the nodes of a valid graph are in order, and it has one input
 
 
 def _parse(content: bytes) -> Any:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ratchet.errors import CandidateRejectedError, ConfigurationError
+from ratchet.registry.evidence import GATE_FILE
 from ratchet.registry.inspection.formats import check_names_and_sizes
 from ratchet.registry.inspection.limits import InspectionLimits
 from ratchet.registry.inspection.order import Order
 from ratchet.registry.inspection.process import inspect_in_child
+from ratchet.registry.inspection.verdicts import check_gate_report
 from ratchet.registry.metadata import check_metadata
 from ratchet.registry.names import check_name
 
@@ -45,6 +47,8 @@ class CandidateInspector:
         described = check_metadata(metadata)
         try:
             check_names_and_sizes(files, self._limits)
+            if GATE_FILE in files:
+                check_gate_report(files[GATE_FILE])
             verdict = inspect_in_child(
                 Order(
                     window=described.window,

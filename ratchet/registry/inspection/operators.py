@@ -12,8 +12,9 @@ quantizers make of these. Left out on purpose:
   not of this trade.
 - every domain but `ai.onnx` and, for quantized models, a part of `com.microsoft`: a custom operator is foreign code.
 
-Operators whose output is as large as a constant says (`ConstantOfShape`, `Expand`, `Tile`, `Range`, `Pad`) are
-allowed, since exporters use them; the inspecting process's limit of memory stops those that ask for too much.
+Operators whose output is as large as an operand says (`ConstantOfShape`, `Expand`, `Tile`, `Range`, `Pad`) are
+allowed, since exporters use them. Where that operand is a constant, the inspecting process's limit of memory stops
+those that ask for too much; from the numbers in a window it may not come at all (`ratchet.registry.inspection.sizes`).
 """
 
 from __future__ import annotations
@@ -37,6 +38,22 @@ _MICROSOFT_NAMES = """
     QuantizeLinear QuickGelu
 """
 _ONNX = frozenset(_ONNX_NAMES.split())
+# Positions of the operands whose numbers decide the shape of an output, in every version that
+# onnxruntime runs. A shape of the same size counts: it decides what a broadcast with another tensor makes, and what
+# `Shape` answers.
+_SIZE_OPERANDS = {
+    "ConstantOfShape": (0,),
+    "Expand": (1,),
+    "Pad": (1, 3),
+    "Range": (0, 1, 2),
+    "Reshape": (1,),
+    "Slice": (1, 2, 3, 4),
+    "Split": (1,),
+    "Squeeze": (1,),
+    "Tile": (1,),
+    "TopK": (1,),
+    "Unsqueeze": (1,),
+} | {name: (1,) for name in _ONNX if name.startswith("Reduce")}
 _BY_DOMAIN = {"": _ONNX, "ai.onnx": _ONNX, "com.microsoft": frozenset(_MICROSOFT_NAMES.split())}
 
 
@@ -52,3 +69,17 @@ def is_allowed_operator(domain: str, operator: str) -> bool:
     (True, False, False)
     """
     return operator in _BY_DOMAIN.get(domain, ())
+
+
+def size_operands(operator: str) -> tuple[int, ...]:
+    """Return the positions of the operands whose numbers decide the shape of an output.
+
+    >>> size_operands("Pad"), size_operands("Add")
+    ((1, 3), ())
+    """
+    return _SIZE_OPERANDS.get(operator, ())
+
+
+def answers_shapes_only(operator: str) -> bool:
+    """Tell whether an operator reads the shape of its operand and none of its numbers."""
+    return operator in {"Shape", "Size"}
