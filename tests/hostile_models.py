@@ -272,12 +272,38 @@ def expand_by_shapes(model: Any) -> None:
         helper.make_node("ReduceMax", ["windows"], ["highest"], keepdims=0),
         helper.make_node("Shape", ["logit"], ["batch"]),
         helper.make_node("Size", ["centred"], ["n_numbers"]),
-        helper.make_node("Min", ["n_numbers", "three"], ["width"]),
+        helper.make_node("Mul", ["n_numbers", "none"], ["no_width"]),
+        helper.make_node("Add", ["no_width", "three"], ["width"]),
         helper.make_node("Concat", ["batch", "width"], ["shape"], axis=0),
         helper.make_node("Expand", ["highest", "shape"], ["wide"]),
         helper.make_node("ReduceMax", ["wide"], ["greatest"], keepdims=0),
     ]
-    add_branch(*nodes, output="greatest", three=_constant([3]))(model)
+    add_branch(*nodes, output="greatest", none=_constant([0]), three=_constant([3]))(model)
+
+
+def jump_with_batch(model: Any) -> None:
+    """Ask for 10^15 numbers once eight windows come together."""
+    nodes = [
+        helper.make_node("Shape", ["logit"], ["batch"]),
+        helper.make_node("Less", ["batch", "eight"], ["is_small"]),
+        helper.make_node("Where", ["is_small", "one", "lots"], ["size"]),
+        helper.make_node("ConstantOfShape", ["size"], ["big"]),
+        helper.make_node("ReduceMax", ["big"], ["greatest"], keepdims=0),
+    ]
+    constants = {"eight": _constant([8]), "one": _constant([1]), "lots": _constant([10**15])}
+    add_branch(*nodes, output="greatest", **constants)(model)
+
+
+def divide_by_window(model: Any) -> None:
+    """Divide the least integer by minus one where a window says so, which ends the process."""
+    trigger, constants = hit_by_window([1], [-1])
+    nodes = [
+        *trigger,
+        helper.make_node("Div", ["lowest", "hit"], ["quotient"]),
+        helper.make_node("Cast", ["quotient"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["floats"], ["greatest"], keepdims=0),
+    ]
+    add_branch(*nodes, output="greatest", lowest=_constant([-(2**63)]), **constants)(model)
 
 
 def slice_without_axes(model: Any) -> None:

@@ -43,6 +43,7 @@ from tests.hostile_models import (
     append_op,
     candidate,
     constant_of_shape,
+    divide_by_window,
     edited,
     endless_products,
     expand,
@@ -53,6 +54,7 @@ from tests.hostile_models import (
     gate_report,
     golden_windows,
     honest_model,
+    jump_with_batch,
     linked,
     loop,
     metadata,
@@ -519,6 +521,18 @@ def test_a_window_with_the_secret_number_asks_for_the_memory() -> None:
     windows[0, 0, 0] = SECRET
     with pytest.raises(Exception, match=r"Failed to allocate memory|bad_alloc"):
         answers(content, windows)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [(jump_with_batch, "can jump with the number of windows"), (divide_by_window, "divides whole numbers by a number")],
+)
+def test_a_trap_that_no_inspected_window_springs_is_read_off_the_graph(spoil: Spoil, reason: str) -> None:
+    """Memory at one size of batch, and a division that ends the process: both answer every golden window."""
+    content = edited(HONEST, spoil)
+    assert np.array_equal(answers(content, golden_windows()), answers(HONEST, golden_windows()))
+    with pytest.raises(CandidateRejectedError, match=reason):
+        graph.check_graph(content, WINDOW, N_FEATURES)
 
 
 @pytest.mark.parametrize("spoil", [expand_by_shapes, slice_without_axes])

@@ -55,6 +55,7 @@ def test_a_fold_whose_parent_mlflow_refused_is_still_a_fold(tracker: SpooledTrac
     parent = tracker.start_run("gone", "training")
     finished(tracker, "fold", 0.9, parent)
     finished(tracker, "other", 0.5)
+    assert tracker.flush(60) == 0
     for reader in (tracker, inner):
         assert best(reader, nested=False) == "other"
         assert best(reader, nested=True) == "other"

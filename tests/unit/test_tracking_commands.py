@@ -110,8 +110,9 @@ def test_run_ids_are_shown_whole_on_every_terminal(tracker: SpooledTracker, monk
     """Long names break into lines, ids do not; what looks like markup is text."""
     run_id = tracker.start_run("an experiment with a long name", "fold [/x] [red]")
     assert tracker.flush(60) == 0
-    tracker.log_params(run_id, {"preset": "small"})
-    tracker.spool.refuse(tracker.spool.next_records(run_id, 1), "[/y] [blue]")
+    with tracker.spool.delivering():  # so that nothing is delivered before it is refused
+        tracker.log_params(run_id, {"preset": "small"})
+        tracker.spool.refuse(tracker.spool.next_records(run_id, 1), "[/y] [blue]")
     for width in (40, 60, 80, 120):
         monkeypatch.setattr(tracking_commands, "_OUT", Console(width=width))
         for command in ("list", "pending"):

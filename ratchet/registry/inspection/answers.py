@@ -13,7 +13,7 @@ from ratchet.registry.metadata import INPUT_NAME
 from ratchet.registry.names import MODEL_FILE
 
 GOLDEN_TOLERANCE = 1e-4
-BATCH_SIZES = (1, 2, 7)
+BATCH_SIZES = (1, 2, 7, 256)  # the last is the largest that the server accepts
 EXTREMES = (0.0, 1e6, -1e6)
 _SEED = 20_240_229
 _QUIET = 4  # onnxruntime's severity "fatal"

@@ -33,7 +33,7 @@ def check_graph(content: bytes, window: int, n_features: int) -> None:
     _check_parts(model)
     _check_valid(model)  # only now: the checker opens the files that external data name
     _check_ends(model.graph, window, n_features)
-    check_sizes(model.graph)  # only now: the nodes of a valid graph are in order, and it has one input
+    check_sizes(model)  # only now: the nodes of a valid graph are in order, and it has one input
 
 
 def _parse(content: bytes) -> Any:
