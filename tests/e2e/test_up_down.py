@@ -35,7 +35,7 @@ import pathlib, time
 from prefect import flow
 
 @flow
-def retrain(source: str = "simulated://", reason: str = "manual") -> str:
+def retrain(source: str = "simulated://", reason: str = "manual", event_id: str = "") -> str:
     pathlib.Path("started").touch()
     while source == "endless":
         time.sleep(0.1)
@@ -162,7 +162,9 @@ def test_an_event_starts_a_run_and_an_interrupted_run_does_not_block_the_next(
 
     _emit(settings, "ratchet.drift.detected")
     _await(lambda: len(_runs(settings, "COMPLETED")) == 1, "the run of the event")
-    assert _runs(settings, "COMPLETED")[0]["parameters"]["reason"] == "ratchet.drift.detected"
+    asked = _runs(settings, "COMPLETED")[0]["parameters"]
+    assert asked["reason"] == "ratchet.drift.detected"
+    assert len(asked["event_id"]) == 36
     assert _runs(settings, "CANCELLED") == []
 
 
