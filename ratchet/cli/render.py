@@ -159,7 +159,8 @@ def _render_places(console: Console, report: TurnReport, settings: Settings) -> 
         f"Prefect UI {settings.prefect_api_url.removesuffix('/api')}, MLflow {settings.mlflow_ui_url}",
     )
     _line(console, "", f"model server {settings.serving_url}; start all three with [bold]ratchet up[/bold]")
-    _line(console, "", f"[bold]ratchet registry show {report.model_name}[/bold]; in MLflow the run with ratchet.run_key {report.run_id}")
+    _line(console, "", f"[bold]ratchet registry show {report.model_name}[/bold]")
+    _line(console, "", f"in MLflow the run with the tag ratchet.run_key {report.run_id}")
     _line(console, "done", f"turn finished{taken}; files below {escape(str(settings.root))}")
 
 
