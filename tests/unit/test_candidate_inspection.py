@@ -195,13 +195,14 @@ def test_metadata_are_judged_first() -> None:
 def test_the_process_is_ended_when_its_time_is_over() -> None:
     """By the clock on the wall or by the seconds of computing, whichever comes first; nothing of it stays."""
     hostile = BARE | {"model.onnx": edited(HONEST, endless_products())}
+    before = set(_children())  # servers of other tests
     started = time.monotonic()
     with pytest.raises(CandidateRejectedError, match=r"btc: not inspected within 1\.5 s"):
         CandidateInspector(InspectionLimits(wall_s=1.5))("btc", hostile, metadata())
     assert time.monotonic() - started < 4
     with pytest.raises(CandidateRejectedError, match="ended by SIGXCPU after 2 s of computing"):
         CandidateInspector(InspectionLimits(cpu_s=2, wall_s=60))("btc", hostile, metadata())
-    assert not _children()
+    assert set(_children()) <= before
 
 
 def test_too_little_memory_is_a_refusal_not_a_crash() -> None:
